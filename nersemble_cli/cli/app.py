@@ -1,0 +1,85 @@
+"""The `nersemble` command. `main` is the one place that turns exceptions into messages and exit statuses."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from nersemble_cli import __version__
+from nersemble_cli.cli import pack, validate
+from nersemble_cli.core.errors import NersembleError
+
+INTERRUPTED = 130
+DEBUG_VARIABLE = "NERSEMBLE_DEBUG"
+
+app = typer.Typer(
+    name="nersemble",
+    help="Toolbox for the NeRSemble 3D Head Avatar benchmark.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("validate")(validate.validate)
+app.add_typer(pack.app, name="pack")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"nersemble {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _as_error(error: Exception) -> NersembleError:
+    """What a user is told of an exception that is not our own."""
+    if isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            hint = "Free some space, or write to another disk. Nothing incomplete was left behind."
+            return NersembleError(f"The disk is full ({error}).", hint)
+        if isinstance(error, PermissionError):
+            return NersembleError(f"No permission: {error}.", "Choose another place or its rights.")
+        return NersembleError(f"{error}.")
+    if isinstance(error, MemoryError):
+        return NersembleError("Out of memory.", "Try fewer workers: -j 1")
+    return NersembleError(
+        f"Unexpected {type(error).__name__}: {error}.",
+        f"This is a fault of nersemble, not yours. {DEBUG_VARIABLE}=1 shows where it happened.",
+    )
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    sys.exit(128 + signum)
+
+
+def main() -> None:
+    """Runs the command line and exits with its status."""
+    # A polite kill unwinds like Ctrl-C does, so that temporary files go.
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        app()
+    except BrokenPipeError:
+        # The reader (head, less) has enough. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        from nersemble_cli.cli.output import Output
+
+        if os.environ.get(DEBUG_VARIABLE):
+            raise
+        known = error if isinstance(error, NersembleError) else _as_error(error)
+        Output().error(known)
+        sys.exit(known.exit_code)

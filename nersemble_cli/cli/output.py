@@ -1,0 +1,126 @@
+"""The one way to print: results on stdout, everything else on stderr, one JSON document with --json."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from nersemble_cli.core.errors import NersembleError
+
+
+def human_size(n_bytes: float) -> str:
+    """`1.2 MB`: decimal units, as the benchmark's documents use them."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.3g} TB"
+
+
+class _Rate(ProgressColumn):
+    """`12,345/67,890 frames · 210/s`, bytes in larger units."""
+
+    def render(self, task: Task) -> Text:
+        unit = task.fields["unit"]
+        rate = task.finished_speed or task.speed
+        if unit == "bytes":
+            text = f"{human_size(task.completed)}/{human_size(task.total or 0)}"
+            return Text(text + (f" · {human_size(rate)}/s" if rate else ""))
+        text = f"{int(task.completed):,}/{int(task.total or 0):,} {unit}"
+        return Text(text + (f" · {rate:.3g}/s" if rate else ""))
+
+
+class ProgressBars:
+    """Shows the core's progress: one bar for each piece of work."""
+
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+        self._task: Any = None
+
+    def start(self, title: str, total: int, unit: str) -> None:
+        self._task = self._bars.add_task(title, total=total, unit=unit)
+
+    def advance(self, n: int = 1) -> None:
+        if self._task is not None:
+            self._bars.advance(self._task, n)
+
+
+class Output:
+    """Where a command writes. With `as_json`, stdout gets nothing but the document given to `json`."""
+
+    def __init__(self, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self._stdout = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+        self._stderr = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+
+    def print(self, text: str = "", style: str | None = None, indent: int = 0) -> None:
+        """A line of the result, as it is (no markup)."""
+        if not self.as_json:
+            self._stdout.print(Text(" " * indent + text, style=style or ""))
+
+    def table(self, table: Table) -> None:
+        """A table of the result."""
+        if not self.as_json:
+            self._stdout.print(table)
+
+    def json(self, document: dict[str, Any]) -> None:
+        """The result, if the user asked for JSON."""
+        if self.as_json:
+            json.dump(_finite(document), sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
+            sys.stdout.write("\n")
+
+    def note(self, text: str) -> None:
+        """Something worth knowing that is not the result."""
+        self._stderr.print(Text(text, style="dim"))
+
+    def warning(self, text: str) -> None:
+        self._stderr.print(Text.assemble(("warning: ", "yellow"), text))
+
+    def error(self, error: NersembleError) -> None:
+        self._stderr.print(Text.assemble(("error: ", "bold red"), error.message))
+        if error.hint:
+            self._stderr.print(Text(error.hint))
+
+    @contextmanager
+    def progress(self) -> Iterator[ProgressBars]:
+        """Bars on stderr while the block runs; nothing at all if stderr is no terminal."""
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            _Rate(),
+            TimeRemainingColumn(compact=True),
+        )
+        with Progress(
+            *columns, console=self._stderr, transient=True, disable=not self._stderr.is_terminal
+        ) as bars:
+            yield ProgressBars(bars)
+
+
+def _finite(value: Any) -> Any:
+    """The value without NaN and infinity, which JSON does not know."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
+def plain_table(*columns: str, title: str | None = None) -> Table:
+    """A table without a frame, which stays readable when it is piped. Columns starting with ">" align right."""
+    table = Table(title=title, box=None, title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
+    for column in columns:
+        table.add_column(escape(column.lstrip(">")), justify="right" if column.startswith(">") else "left")
+    return table

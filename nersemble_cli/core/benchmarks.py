@@ -1,0 +1,280 @@
+"""The three benchmarks as data: who, what, which cameras, which files. Everything else walks this.
+
+Source: the official toolkit's documentation and constants, version 0.2.0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import cached_property
+from importlib import resources
+from typing import Literal, NamedTuple, TypeVar
+
+from nersemble_cli.core.errors import UsageError, unknown_name
+
+SERIALS = (
+    "222200042", "222200044", "222200046", "222200040", "222200036", "222200048", "220700191", "222200041",
+    "222200037", "222200038", "222200047", "222200043", "222200049", "222200039", "222200045", "221501007",
+)  # fmt: skip
+
+FLAME_VERTEX_COUNT = 5023
+FLAME_FACE_COUNT = 9976
+MESH_KINDS = ("posed", "neutral")
+
+
+class ImageKey(NamedTuple):
+    """One SVFR image of a participant."""
+
+    sequence: str
+    timestep: int
+    serial: str
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A kind of file on the server. `path` is a template below the benchmark's folder."""
+
+    name: str
+    path: str
+    per: Literal["participant", "sequence", "camera", "timestep", "image"]
+    by_default: bool = True
+
+
+@dataclass(frozen=True)
+class VideoSlot:
+    """A video that a submission must hold."""
+
+    participant: int
+    sequence: str
+    serial: str
+
+    @property
+    def path(self) -> str:
+        """Its name in the zip."""
+        return f"{self.participant:03d}/{self.sequence}/cam_{self.serial}.mp4"
+
+
+@dataclass(frozen=True)
+class MeshSlot:
+    """A mesh that a submission must hold if it takes part in the subtask `kind`."""
+
+    participant: int
+    key: ImageKey
+    kind: str
+
+    @property
+    def folder(self) -> str:
+        sequence, timestep, serial = self.key
+        return f"{self.participant:03d}/{sequence}_{timestep:03d}_{serial}"
+
+    @property
+    def path(self) -> str:
+        """The mesh's name in the zip."""
+        return f"{self.folder}/mesh_{self.kind}.ply"
+
+    @property
+    def landmarks_path(self) -> str:
+        """The name in the zip of the NoW landmarks that belong to the mesh."""
+        return f"{self.folder}/landmarks_{self.kind}.npy"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One of the three tasks.
+
+    `train_sequences` have videos to learn from, `test_sequences` are to be rendered. In NVS they are the
+    same: time is shared, cameras are held out. Frame counts per (participant, sequence) are in `n_frames`
+    where they are known without metadata; `n_test_frames` are sums over a participant's test sequences.
+    """
+
+    name: str
+    folder: str
+    title: str
+    width: int
+    height: int
+    participants: tuple[int, ...]
+    assets: tuple[Asset, ...]
+    fps: Fraction | None = None
+    train_sequences: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    test_sequences: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    train_serials: tuple[str, ...] = ()
+    hold_out_serials: tuple[str, ...] = ()
+    submission_serials: tuple[str, ...] = ()
+    n_frames: Mapping[tuple[int, str], int] = field(default_factory=dict)
+    n_test_frames: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def has_videos(self) -> bool:
+        """Whether a submission consists of videos (else of meshes)."""
+        return bool(self.submission_serials)
+
+    @cached_property
+    def image_keys(self) -> Mapping[int, tuple[ImageKey, ...]]:
+        """Participant → images; empty but for SVFR."""
+        if self.has_videos:
+            return {}
+        text = resources.files("nersemble_cli").joinpath("data/svfr_images.json").read_text("utf-8")
+        return {int(p): tuple(ImageKey(*key) for key in keys) for p, keys in json.loads(text).items()}
+
+    @cached_property
+    def video_slots(self) -> tuple[VideoSlot, ...]:
+        """Every video of a complete submission, in the order of its name."""
+        return tuple(
+            VideoSlot(participant, sequence, serial)
+            for participant, sequences in sorted(self.test_sequences.items())
+            for sequence in sorted(sequences)
+            for serial in sorted(self.submission_serials)
+        )
+
+    @cached_property
+    def mesh_slots(self) -> tuple[MeshSlot, ...]:
+        """Every mesh of a complete submission to both subtasks."""
+        return tuple(
+            MeshSlot(participant, key, kind)
+            for participant, keys in sorted(self.image_keys.items())
+            for key in keys
+            for kind in MESH_KINDS
+        )
+
+
+_CALIBRATION = Asset("calibration", "{participant:03d}/calibration/camera_params.json", "participant")
+_IMAGES = Asset("images", "{participant:03d}/sequences/{sequence}/images/cam_{serial}.mp4", "camera")
+_ALPHA_MAPS = Asset("alpha_maps", "{participant:03d}/sequences/{sequence}/alpha_maps/cam_{serial}.mp4", "camera")
+_POINTCLOUDS = Asset(
+    "pointclouds", "{participant:03d}/sequences/{sequence}/pointclouds/frame_{timestep:05d}.pcd", "timestep"
+)
+_TRACKING = "{participant:03d}/sequences/{sequence}/tracking/"
+_TRACKING_V2 = Asset("flame2023_tracking_v2", _TRACKING + "flame2023_tracking_v2.npz", "sequence")
+_TRACKING_V1 = Asset("flame2023_tracking", _TRACKING + "flame2023_tracking.npz", "sequence", by_default=False)
+# The timestep is padded in submissions but not here.
+_SVFR_IMAGES = Asset("images", "{participant:03d}/{sequence}_{timestep}_{serial}/rgb.png", "image")
+
+_NVS_FRAMES = {
+    (388, "GLASSES"): 1118,
+    (422, "EXP-2-eyes"): 517,
+    (443, "FREE"): 1108,
+    (445, "EXP-6-tongue-1"): 514,
+    (475, "HAIR"): 259,
+}
+_NVS_HOLD_OUT = ("222200046", "222200037", "222200039")
+_NVS_SEQUENCES = {participant: (sequence,) for participant, sequence in _NVS_FRAMES}
+
+NVS = Benchmark(
+    name="nvs",
+    folder="nvs",
+    title="Dynamic Novel View Synthesis",
+    width=1100,
+    height=1604,
+    fps=Fraction(73),
+    participants=tuple(_NVS_SEQUENCES),
+    assets=(_CALIBRATION, _IMAGES, _ALPHA_MAPS, _POINTCLOUDS),
+    train_sequences=_NVS_SEQUENCES,
+    test_sequences=_NVS_SEQUENCES,
+    train_serials=tuple(serial for serial in SERIALS if serial not in _NVS_HOLD_OUT),
+    hold_out_serials=_NVS_HOLD_OUT,
+    submission_serials=_NVS_HOLD_OUT,
+    n_frames=_NVS_FRAMES,
+    n_test_frames={participant: n for (participant, _), n in _NVS_FRAMES.items()},
+)
+
+_MONO_TEST_FRAMES = {393: 816, 404: 665, 461: 486, 477: 530, 486: 608}
+_MONO_HOLD_OUT = ("222200046", "220700191", "222200039")
+MONO_TRAIN_SERIAL = "222200037"
+MONO_TEST_SEQUENCES = ("FREE", "EMO-1-shout+laugh", "SEN-09-frown_events_bad", "SEN-10-port_strong_smokey")
+MONO_TRAIN_SEQUENCES = (
+    "EXP-1-head", "EXP-2-eyes", "EXP-3-cheeks+nose", "EXP-4-lips", "EXP-5-mouth", "EXP-8-jaw-1", "EXP-9-jaw-2",
+    "EMO-2-surprise+fear", "EMO-3-angry+sad", "EMO-4-disgust+happy", "SEN-01-cramp_small_danger",
+    "SEN-02-same_phrase_thirty_times", "SEN-03-pluck_bright_rose", "SEN-04-two_plus_seven",
+    "SEN-05-glow_eyes_sweet_girl", "SEN-06-problems_wise_chief", "SEN-07-fond_note_fried",
+    "SEN-08-clothes_and_lodging",
+)  # fmt: skip
+
+MONO = Benchmark(
+    name="mono",
+    folder="mono_flame_avatar",
+    title="Monocular FLAME Avatar",
+    width=512,
+    height=512,
+    fps=Fraction(243, 10),
+    participants=tuple(_MONO_TEST_FRAMES),
+    assets=(_CALIBRATION, _IMAGES, _ALPHA_MAPS, _TRACKING_V2, _TRACKING_V1),
+    train_sequences=dict.fromkeys(_MONO_TEST_FRAMES, MONO_TRAIN_SEQUENCES),
+    test_sequences=dict.fromkeys(_MONO_TEST_FRAMES, MONO_TEST_SEQUENCES),
+    train_serials=(MONO_TRAIN_SERIAL,),
+    hold_out_serials=_MONO_HOLD_OUT,
+    submission_serials=(MONO_TRAIN_SERIAL, *_MONO_HOLD_OUT),
+    n_test_frames=_MONO_TEST_FRAMES,
+)
+
+SVFR = Benchmark(
+    name="svfr",
+    folder="svfr",
+    title="Single-view 3D Face Reconstruction",
+    width=512,
+    height=512,
+    participants=(
+        17, 60, 71, 102, 112, 123, 133, 139, 175, 178, 183, 194, 215, 226, 256, 266, 289, 310, 320, 372,
+    ),
+    assets=(_SVFR_IMAGES,),
+)  # fmt: skip
+
+BENCHMARKS: Mapping[str, Benchmark] = {b.name: b for b in (NVS, MONO, SVFR)}
+_ALIASES = {MONO.folder: MONO.name}  # what the official toolkit calls it
+
+T = TypeVar("T")
+
+
+def get_benchmark(name: str) -> Benchmark:
+    """The benchmark that a person means by `name`. Raises `UsageError`, listing the names, for any other."""
+    wanted = name.strip().lower()
+    try:
+        return BENCHMARKS[_ALIASES.get(wanted, wanted)]
+    except KeyError:
+        raise unknown_name("benchmark", name, BENCHMARKS) from None
+
+
+def parse_participant(value: str | int, benchmark: Benchmark) -> int:
+    """The participant that `value` names, with or without leading zeros. Raises `UsageError` if unknown."""
+    text = str(value).strip()
+    if not text.isascii() or not text.isdigit() or int(text) not in benchmark.participants:
+        elsewhere = [b.name for b in BENCHMARKS.values() if text.isdigit() and int(text) in b.participants]
+        error = unknown_name(f"participant of {benchmark.name}", value, benchmark.participants)
+        if elsewhere:
+            error.hint = f"{text} belongs to {', '.join(elsewhere)}. {error.hint}"
+        raise error
+    return int(text)
+
+
+def choose(kind: str, wanted: Iterable[T], valid: Sequence[T]) -> tuple[T, ...]:
+    """`wanted` in the order of `valid`; all of `valid` if nothing is wanted. `UsageError` for a stranger."""
+    chosen = set()
+    for value in wanted:
+        if value not in valid:
+            raise unknown_name(kind, value, valid)
+        chosen.add(value)
+    return tuple(value for value in valid if value in chosen or not chosen)
+
+
+def check_slot(benchmark: Benchmark, participant: str | int, sequence: str, serial: str) -> VideoSlot:
+    """The video of a submission that is meant. Raises `UsageError`, listing the valid names, if there is none."""
+    number = parse_participant(participant, benchmark)
+    (sequence,) = choose(f"test sequence of {number}", [sequence], benchmark.test_sequences[number])
+    (serial,) = choose("camera of the submission", [str(serial)], benchmark.submission_serials)
+    return VideoSlot(number, sequence, serial)
+
+
+def check_mesh_slot(
+    participant: str | int, sequence: str, timestep: int, serial: str, kind: str
+) -> MeshSlot:
+    """The mesh of an SVFR submission that is meant. Raises `UsageError` if there is none."""
+    number = parse_participant(participant, SVFR)
+    key = ImageKey(sequence, int(timestep), str(serial))
+    if key not in SVFR.image_keys[number]:
+        raise UsageError(
+            f"Participant {number:03d} has no image {sequence}_{timestep}_{serial}.",
+            f"Its {len(SVFR.image_keys[number])} images are in BENCHMARK_SVFR_IMAGE_KEYS[{number}].",
+        )
+    return MeshSlot(number, key, kind)

@@ -1,0 +1,134 @@
+"""PNG frames: a complete check without decoding, and decoding to RGB as the benchmark wants it."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nersemble_cli.core.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_COLOR_TYPES = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGBA"}
+_CHUNK_HEADER = struct.Struct(">I4s")
+_IHDR = struct.Struct(">IIBBBBB")
+
+
+@dataclass(frozen=True)
+class PngInfo:
+    """What the header of a PNG says. `conversion` is what `read_rgb` does to it beyond decoding, or ""."""
+
+    width: int
+    height: int
+    conversion: str
+
+
+def check_png(path: Path) -> PngInfo:
+    """Reads a PNG to its end, comparing the checksum of every chunk; nothing is decompressed.
+
+    Raises `InvalidInputError` with the reason (for a message after the file's name) if it would not decode.
+    Source: PNG specification, ISO/IEC 15948, section 5.
+    """
+    data = memoryview(path.read_bytes())
+    if bytes(data[:8]) != _SIGNATURE:
+        kind = "is empty" if not data else f"begins with {bytes(data[:8])!r}, which is no PNG"
+        raise InvalidInputError(kind)
+    position, info, has_data, transparent = 8, None, False, False
+    while position + 12 <= len(data):
+        length, kind_of_chunk = _CHUNK_HEADER.unpack_from(data, position)
+        body = data[position + 8 : position + 8 + length]
+        end = position + 12 + length
+        if end > len(data):
+            break
+        if zlib.crc32(body, zlib.crc32(kind_of_chunk)) != int.from_bytes(data[end - 4 : end], "big"):
+            raise InvalidInputError(f"is damaged: checksum of chunk {kind_of_chunk!r} at byte {position}")
+        if position == 8:
+            if kind_of_chunk != b"IHDR" or length != _IHDR.size:
+                raise InvalidInputError("has no IHDR chunk at its start")
+            info = _IHDR.unpack(body)
+        has_data |= kind_of_chunk == b"IDAT"
+        transparent |= kind_of_chunk == b"tRNS"
+        position = end
+        if kind_of_chunk == b"IEND":
+            if info is None or not has_data:
+                raise InvalidInputError("has no image data")
+            width, height, depth, color_type = info[:4]
+            if color_type not in _COLOR_TYPES or not width or not height:
+                raise InvalidInputError(f"has an impossible header ({width}×{height}, colour {color_type})")
+            return PngInfo(width, height, _conversion(depth, color_type, transparent))
+    raise InvalidInputError("is cut short")
+
+
+def _conversion(depth: int, color_type: int, transparent: bool) -> str:
+    steps = []
+    if depth == 16:
+        steps.append("16 bits rounded to 8")
+    if color_type in (0, 4):
+        steps.append("grey repeated in R, G and B")
+    if color_type == 3:
+        steps.append("palette looked up")
+    if color_type in (4, 6) or transparent:
+        steps.append("composited on white")
+    return ", ".join(steps)
+
+
+def read_rgb(path: Path) -> NDArray[np.uint8]:
+    """The image as (H, W, 3) uint8 RGB.
+
+    Alpha (straight, as PNG defines it) is composited on white, 16 bits are rounded to 8, grey is repeated.
+    Raises `InvalidInputError` if the file does not decode, OSError if it cannot be read.
+    """
+    import av
+    import numpy as np
+
+    try:
+        decoder = av.CodecContext.create("png", "r")
+        data = av.Packet(path.read_bytes())
+        frames = decoder.decode(data) or decoder.decode(None)
+        if len(frames) != 1:
+            raise InvalidInputError(f"{path} does not decode.", "Render it again.")
+        (frame,) = frames
+        assert isinstance(frame, av.VideoFrame)
+        name = frame.format.name
+        if name.startswith("pal") or name == "monob":
+            pixels = frame.to_ndarray(format="rgba")
+        elif name.startswith("ya"):  # grey with alpha, which PyAV does not turn into an array itself
+            dtype = np.dtype(np.uint8 if name == "ya8" else ">u2")
+            plane = frame.planes[0]
+            rows = np.frombuffer(plane, dtype).reshape(frame.height, plane.line_size // dtype.itemsize)
+            pixels = rows[:, : 2 * frame.width].reshape(frame.height, frame.width, 2)
+        else:
+            pixels = frame.to_ndarray()
+    except av.FFmpegError as error:
+        raise InvalidInputError(f"{path} does not decode: {error.strerror}.", "Render it again.") from error
+    if pixels.dtype.itemsize == 2:
+        pixels = ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.shape[-1] in (2, 4):
+        return _on_white(pixels)
+    return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+
+
+def _on_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W, 2 or 4) straight alpha → (H, W, 3), rounded to nearest."""
+    import numpy as np
+
+    alpha = pixels[..., -1:].astype(np.uint32)
+    blended = (pixels[..., :-1] * alpha + 255 * (255 - alpha) + 127) // 255
+    return np.ascontiguousarray(np.broadcast_to(blended, (*blended.shape[:2], 3)).astype(np.uint8))
+
+
+def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """Peak signal-to-noise ratio in dB of two (H, W, 3) uint8 images; infinite if they are equal."""
+    import numpy as np
+
+    difference = a.astype(np.int16) - b
+    mse = float(np.mean(np.square(difference, dtype=np.int32), dtype=np.float64))
+    return float("inf") if mse == 0 else 10 * float(np.log10(255**2 / mse))

@@ -1,0 +1,1 @@
+"""Making submissions, and finding what is wrong with them."""

@@ -1,0 +1,257 @@
+"""What can be wrong with a submission: one table of codes, and the report that a check ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+
+class Code(NamedTuple):
+    """`severity` is "error" (the server rejects it, or it spoils the score) or "warning" (worth a look)."""
+
+    severity: str
+    meaning: str
+    hint: str
+
+
+ERROR, WARNING = "error", "warning"
+_RERENDER = "Render the frame again, or pack again if your source frames are fine."
+
+CODES: dict[str, Code] = {
+    # The zip itself
+    "not_a_zip": Code(ERROR, "The file is no zip, or its end is missing.", "Pack it again, or copy it again."),
+    "unknown_benchmark": Code(
+        ERROR,
+        "Nothing in the zip belongs to a submission of any of the three tasks.",
+        "Name the task with --benchmark to see what is missing.",
+    ),
+    "wrapper_folder": Code(
+        ERROR,
+        "Everything lies in one folder more than it should; the rest is checked as if it did not.",
+        "Zip the contents of the folder, not the folder: cd FOLDER && zip -0 -r ../out.zip .",
+    ),
+    "duplicate_file": Code(
+        ERROR, "Two files have the same name; readers differ in which one they take.", "Keep one of them."
+    ),
+    "unsafe_path": Code(
+        ERROR,
+        "A name in the zip is absolute, leads out of the folder, or is a link.",
+        "Zip with relative names: participant/….",
+    ),
+    "encrypted_file": Code(ERROR, "A file in the zip is encrypted.", "Zip it without a password."),
+    "unsupported_compression": Code(
+        ERROR, "A file is compressed in a way that Python's zipfile cannot read.", "Store it: zip -0."
+    ),
+    "damaged_file": Code(
+        ERROR, "A file's bytes in the zip cannot be read or do not fit their checksum.", "Pack or copy again."
+    ),
+    "suspicious_size": Code(
+        ERROR,
+        "A file's size is impossible for what it should be (a zip bomb, or damage); it is not opened.",
+        "Pack it again from the original files.",
+    ),
+    "junk_file": Code(
+        WARNING,
+        "Something that an operating system left there (an error in SVFR, where the server counts strangers).",
+        "Remove it: zip -d SUBMISSION.zip '__MACOSX/*' '*.DS_Store' 'Thumbs.db'",
+    ),
+    "unexpected_file": Code(
+        WARNING,
+        "A file that does not belong to the submission (an error in SVFR, where the server counts strangers).",
+        "Remove it, or give it its right name.",
+    ),
+    "missing_file": Code(ERROR, "A video is not in the zip.", "Render it and pack again."),
+    # Videos
+    "unreadable_video": Code(
+        ERROR, "The file cannot be opened as a video.", "Encode it again; copy it only once it is finished."
+    ),
+    "damaged_video": Code(ERROR, "The header is fine but frames do not decode.", "Encode it again."),
+    "wrong_frame_count": Code(
+        ERROR, "The video has not as many frames as the sequence.", "Render every timestep once, from the first to the last."
+    ),
+    "wrong_resolution": Code(
+        ERROR, "Width × height is not the benchmark's.", "Render with the intrinsics of camera_params.json as they are."
+    ),
+    "blank_frames": Code(ERROR, "Frames have a single colour all over.", _RERENDER),
+    "wrong_color_tags": Code(
+        ERROR,
+        "The video says that its colours are other than BT.601 in limited range, which shifts every colour.",
+        "Encode without colour options: ffmpeg -i %05d.png -c:v libx264 -pix_fmt yuv420p -crf 14 out.mp4",
+    ),
+    "rotated_video": Code(
+        ERROR, "The video asks players to rotate it, and readers differ.", "Encode it without rotation metadata."
+    ),
+    "wrong_fps": Code(
+        WARNING, "The frame rate is not the benchmark's.", "Encode with -framerate before -i, so that no frame is dropped."
+    ),
+    "wrong_codec": Code(WARNING, "The video is not h264.", "Encode with -c:v libx264 -crf 14."),
+    "wrong_pixel_format": Code(WARNING, "The pixel format is not yuv420p.", "Encode with -pix_fmt yuv420p."),
+    "audio_track": Code(WARNING, "The video has sound.", "Encode with -an."),
+    "frozen_video": Code(
+        WARNING, "At least half of the video stands still.", "Is every frame rendered at its own timestep?"
+    ),
+    "background_not_white": Code(
+        WARNING, "The upper corners are not white, as the ground truth is.", "Composite on white before packing."
+    ),
+    # Meshes
+    "missing_task": Code(
+        ERROR,
+        "The zip has neither posed nor neutral meshes.",
+        "Add mesh_posed.ply or mesh_neutral.ply (or both) for each of the 391 images.",
+    ),
+    "missing_mesh": Code(
+        ERROR, "A subtask is begun, but one of its 391 meshes is missing.", "Add it, or leave the whole subtask out."
+    ),
+    "unreadable_mesh": Code(
+        ERROR, "The file is no PLY, or not what its header says.", "Export it again: binary PLY with triangles."
+    ),
+    "empty_mesh": Code(ERROR, "The mesh has no vertices or no faces.", "Export the reconstructed surface."),
+    "non_finite_vertices": Code(
+        ERROR, "Vertices are NaN or infinite; the server drops them.", "Find out where the reconstruction diverged."
+    ),
+    "face_index_out_of_range": Code(
+        ERROR, "A face names a vertex that is not there.", "Export vertices and faces of the same mesh."
+    ),
+    "non_triangle_faces": Code(
+        WARNING, "Faces are not triangles; the server's reader splits them.", "Triangulate before exporting."
+    ),
+    "lost_vertices": Code(
+        ERROR,
+        "A FLAME mesh that the server does not take for one: its vertices are not (or do not stay) 5023.",
+        "Load and export with trimesh's process=False; if vertices coincide, add a (7, 3) landmark file.",
+    ),
+    "missing_landmarks": Code(
+        ERROR,
+        "A mesh without FLAME topology has no landmark file.",
+        "Add landmarks_posed.npy or landmarks_neutral.npy, the 7 NoW landmarks, shape (7, 3).",
+    ),
+    "wrong_landmarks": Code(
+        ERROR, "A landmark file is not a plain (7, 3) array of numbers.", "np.save(path, landmarks.astype('float32'))"
+    ),
+    "non_finite_landmarks": Code(ERROR, "Landmarks are NaN or infinite.", "Compute them from the mesh again."),
+    "landmarks_off_mesh": Code(
+        ERROR,
+        "A landmark lies far from the mesh.",
+        "Landmarks are in the mesh's own space: apply to them what was applied to the vertices.",
+    ),
+    "landmarks_mirrored": Code(
+        ERROR,
+        "Left and right are swapped, or the landmarks are in another order.",
+        "Order: 4 eye corners from the viewer's left to right, below the nose, mouth corner at the viewer's left, then right.",
+    ),
+    # Renders, before they are packed
+    "unreadable_image": Code(ERROR, "A PNG does not decode.", "Render it again."),
+    "frame_gap": Code(ERROR, "A number is missing in the names of the frames.", "Render the missing timesteps."),
+    "duplicate_frame": Code(ERROR, "Two frames have the same number.", "Remove what is left of an older run."),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One flaw. `path` is a name in the zip, or of the renders; the zip itself if None."""
+
+    code: str
+    path: str | None
+    message: str
+    expected: Any = None
+    actual: Any = None
+    hint: str = ""
+    severity: str = ""
+
+    def __post_init__(self) -> None:
+        # Most findings carry what the table says of their code.
+        if not self.hint:
+            object.__setattr__(self, "hint", CODES[self.code].hint)
+        if not self.severity:
+            object.__setattr__(self, "severity", CODES[self.code].severity)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "path": self.path,
+            "message": self.message,
+            "expected": self.expected,
+            "actual": self.actual,
+            "hint": self.hint,
+        }
+
+
+def has_errors(findings: Iterable[Finding]) -> bool:
+    return any(finding.severity == ERROR for finding in findings)
+
+
+@dataclass(frozen=True)
+class VideoReport:
+    """What a video is. Numbers that could not be found out are None."""
+
+    path: str
+    width: int | None = None
+    height: int | None = None
+    fps: float | None = None
+    codec: str | None = None
+    pixel_format: str | None = None
+    num_frames_from_header: int | None = None
+    num_frames_from_content: int | None = None
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def num_frames(self) -> int | None:
+        """The frames that were counted, else those that the header promises."""
+        if self.num_frames_from_content is not None:
+            return self.num_frames_from_content
+        return self.num_frames_from_header
+
+
+@dataclass(frozen=True)
+class MeshReport:
+    """What a mesh is."""
+
+    path: str
+    num_vertices: int | None = None
+    num_faces: int | None = None
+    has_landmarks: bool = False
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass
+class Report:
+    """The result of `validate_submission`. `checked` is "full" or "quick"."""
+
+    submission: str
+    benchmark: str | None
+    checked: str
+    findings: list[Finding] = field(default_factory=list)
+    videos: dict[str, VideoReport] = field(default_factory=dict)
+    meshes: dict[str, MeshReport] = field(default_factory=dict)
+    frame_counts_from: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def errors(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.severity == ERROR]
+
+    @property
+    def warnings(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.severity == WARNING]
+
+    def is_valid(self, strict: bool = False) -> bool:
+        """Whether there is no error, and with `strict` no warning either."""
+        return not (self.findings if strict else self.errors)
+
+    @property
+    def valid(self) -> bool:
+        return self.is_valid()
+
+    def as_json(self, strict: bool = False) -> dict[str, Any]:
+        return {
+            "schema_version": 1,
+            "submission": self.submission,
+            "benchmark": self.benchmark,
+            "valid": self.is_valid(strict),
+            "checked": self.checked,
+            "frame_counts_from": list(self.frame_counts_from),
+            "notes": list(self.notes),
+            "findings": [finding.as_json() for finding in self.findings],
+        }

@@ -1,0 +1,145 @@
+"""Which file is meant: from names as people and programs write them to the names of a submission."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from nersemble_cli.core.benchmarks import BENCHMARKS, Benchmark
+from nersemble_cli.core.submission.findings import Finding
+from nersemble_cli.core.submission.members import is_junk
+
+_PADDED_TIMESTEP = re.compile(r"_0*(\d+)_(\d{9})$")
+_CAMERA = re.compile(r"^(?:cam_?)?(\d{9})(\.\w+)?$")
+LONGEST_TYPO_SEARCH = 20
+
+
+def canonical(path: str) -> str:
+    """A spelling that the ways to write one name have in common.
+
+    Participant and timestep lose leading zeros, cameras the `cam_`, back-slashes and capitals go.
+    """
+    parts = []
+    for part in path.replace("\\", "/").lower().split("/"):
+        if part.isascii() and part.isdigit() and len(part) < 9:
+            part = str(int(part))
+        elif camera := _CAMERA.match(part):
+            part = camera[1] + (camera[2] or "")
+        else:
+            part = _PADDED_TIMESTEP.sub(r"_\1_\2", part)
+        parts.append(part)
+    return "/".join(parts)
+
+
+def expected_names(benchmark: Benchmark) -> list[str]:
+    """Every name that a submission may hold, in order. Landmark files are among them."""
+    names = [slot.path for slot in benchmark.video_slots]
+    for slot in benchmark.mesh_slots:
+        names += [slot.path, slot.landmarks_path]
+    return names
+
+
+def wrapper_of(names: Collection[str]) -> str:
+    """The folder (`a/` or `a/b/`) that everything but junk lies in without need; "" if there is none."""
+    relevant = [name.replace("\\", "/") for name in names if not is_junk(name.replace("\\", "/"))]
+    known = {canonical(name) for benchmark in BENCHMARKS.values() for name in expected_names(benchmark)}
+    folder = ""
+    while relevant and not any(canonical(name[len(folder) :]) in known for name in relevant):
+        first = relevant[0][len(folder) :].partition("/")
+        if not first[1] or not all(name.startswith(f"{folder}{first[0]}/") for name in relevant):
+            return ""
+        folder += f"{first[0]}/"
+    return folder if relevant else ""
+
+
+def recognise(names: Iterable[str]) -> Benchmark | None:
+    """The benchmark that most names belong to, however they are written; None if none does."""
+    found = [canonical(name) for name in names]
+    scores = {
+        benchmark.name: len({canonical(name) for name in expected_names(benchmark)}.intersection(found))
+        for benchmark in BENCHMARKS.values()
+    }
+    best = max(scores, key=lambda name: scores[name])
+    if scores[best]:
+        return BENCHMARKS[best]
+    if any(name.endswith((".ply", ".npy")) for name in found):
+        return BENCHMARKS["svfr"]
+    folders = {name.partition("/")[0] for name in found if name.endswith(".mp4")}
+    for benchmark in BENCHMARKS.values():
+        if benchmark.has_videos and folders.intersection(map(str, benchmark.participants)):
+            return benchmark
+    return None
+
+
+@dataclass(frozen=True)
+class Matching:
+    """`found` maps names of the submission to the names that the files have; the rest is in `findings`."""
+
+    found: Mapping[str, str]
+    findings: list[Finding]
+
+
+def match(benchmark: Benchmark, names: Collection[str], wrapper: str) -> Matching:
+    """Finds the files of a submission, also under names that are nearly right (which are findings)."""
+    expected = expected_names(benchmark)
+    exact = set(expected)
+    near = {canonical(name): name for name in expected}
+    stranger_severity = "warning" if benchmark.has_videos else "error"
+    found = {name[len(wrapper) :]: name for name in names if name[len(wrapper) :] in exact}
+    findings = []
+    searched = 0
+    for name in sorted(names):
+        inner = name.replace("\\", "/")[len(wrapper) :]
+        if name in found.values():
+            continue
+        if is_junk(inner):
+            message = "An operating system left this file there."
+            findings.append(Finding("junk_file", name, message, actual=name, severity=stranger_severity))
+            continue
+        meant = near.get(canonical(inner))
+        if meant and meant not in found:
+            found[meant] = name
+            hint = f"Rename it to {wrapper}{meant}{_why(name, meant)}."
+        elif meant:
+            hint = f"{meant} is there already under its right name: remove this one."
+        else:
+            close = None
+            if searched < LONGEST_TYPO_SEARCH:
+                searched += 1
+                close = difflib.get_close_matches(inner, expected, n=1, cutoff=0.85)
+            hint = f"Is {close[0]} meant?" if close else ""
+        findings.append(
+            Finding(
+                "unexpected_file",
+                name,
+                "It does not belong to the submission under this name.",
+                expected=meant,
+                actual=name,
+                hint=hint,
+                severity=stranger_severity,
+            )
+        )
+    return Matching(found, findings)
+
+
+def _why(name: str, meant: str) -> str:
+    """What is wrong with a name that is nearly right."""
+    reasons = []
+    if "\\" in name:
+        reasons.append("slashes, not Windows back-slashes")
+    parts, right = name.replace("\\", "/").split("/"), meant.split("/")
+    if len(parts) >= len(right):
+        parts = parts[-len(right) :]
+        if parts[0] != right[0]:
+            reasons.append("participants have three digits")
+        if parts[1] != right[1] and canonical(parts[1]) != parts[1].lower() or (
+            parts[1].lower() != right[1].lower() and canonical(parts[1]) == canonical(right[1])
+        ):
+            reasons.append("timesteps are padded to three digits")
+        if parts[-1].lower() != right[-1].lower():
+            reasons.append("videos are called cam_SERIAL.mp4")
+        if [p.lower() for p in parts] == [r.lower() for r in right] and parts != right:
+            reasons.append("capitals count")
+    return f" ({'; '.join(reasons)})" if reasons else ""

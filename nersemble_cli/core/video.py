@@ -1,0 +1,180 @@
+"""Encoding frames with ffmpeg, and opening videos to decode them with PyAV."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from nersemble_cli.core.errors import EncodingError, InvalidInputError
+from nersemble_cli.core.parallel import Cancel
+
+if TYPE_CHECKING:
+    import av
+    import av.container
+    import numpy as np
+    from numpy.typing import NDArray
+
+CRF = 14
+_READ_BUFFER = 1 << 20
+_LAST_WORDS = 600
+
+
+def _has_x264(executable: str) -> bool:
+    try:
+        listed = subprocess.run(
+            [executable, "-hide_banner", "-encoders"], capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return "libx264" in listed.stdout
+
+
+@functools.lru_cache(maxsize=1)
+def find_ffmpeg() -> str:
+    """The ffmpeg to encode with: the user's own if it has libx264, else the one that imageio-ffmpeg brings."""
+    own = shutil.which("ffmpeg")
+    if own and _has_x264(own):
+        return own
+    import imageio_ffmpeg
+
+    try:
+        bundled: str = imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError:
+        bundled = ""
+    if bundled and _has_x264(bundled):
+        return bundled
+    found = f"{own} has no libx264" if own else "there is no ffmpeg on PATH"
+    raise EncodingError(
+        f"No ffmpeg that can encode h264: {found}, and imageio-ffmpeg brings none for this machine.",
+        "Install ffmpeg with libx264, for example: apt-get install ffmpeg, or conda install ffmpeg",
+    )
+
+
+def encode_command(path: Path, width: int, height: int, fps: Fraction, crf: int = CRF) -> list[str]:
+    """The ffmpeg call that turns raw RGB frames on its standard input into a video as the benchmark wants it.
+
+    Everything that is not set here is left to ffmpeg's defaults on purpose, colour tags among them: readers
+    then assume BT.601 in limited range, which is what ffmpeg's conversion from RGB makes.
+    """
+    import ffmpeg
+
+    rate = str(fps.numerator) if fps.denominator == 1 else str(float(fps))
+    source = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=rate)
+    output = source.output(str(path), an=None, vcodec="libx264", pix_fmt="yuv420p", crf=crf)
+    command: list[str] = output.global_args("-v", "error").overwrite_output().compile(cmd=find_ffmpeg())
+    return command
+
+
+def encode_video(
+    frames: Iterable[NDArray[np.uint8]],
+    path: Path,
+    width: int,
+    height: int,
+    fps: Fraction,
+    crf: int = CRF,
+    cancel: Cancel | None = None,
+) -> int:
+    """Encodes (height, width, 3) uint8 RGB frames to `path`, one at a time; returns how many there were.
+
+    Raises `InvalidInputError` for a frame of another shape or type and `EncodingError` if ffmpeg fails. What
+    was written until then is of no use.
+    """
+    cancel = cancel or Cancel()
+    n = 0
+    with tempfile.TemporaryFile() as stderr:
+        process = subprocess.Popen(
+            encode_command(path, width, height, fps, crf),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            bufsize=0,
+            start_new_session=True,  # Ctrl-C is for us; we end ffmpeg ourselves
+        )
+        try:
+            assert process.stdin is not None
+            try:
+                for frame in frames:
+                    cancel.check()
+                    _check_frame(frame, n, width, height)
+                    _write_all(process.stdin, frame)
+                    n += 1
+                process.stdin.close()
+            except BrokenPipeError:
+                pass  # ffmpeg has ended too early; its exit status and last words tell why
+            while process.poll() is None:
+                cancel.check()
+                try:
+                    process.wait(0.2)
+                except subprocess.TimeoutExpired:
+                    continue
+        finally:
+            process.kill()
+            process.wait()
+            if process.stdin and not process.stdin.closed:
+                process.stdin.close()
+        if process.returncode != 0 or n == 0:
+            stderr.seek(0)
+            raise _encoding_error(process.returncode, n, stderr.read().decode(errors="replace"))
+    return n
+
+
+def _check_frame(frame: NDArray[np.uint8], index: int, width: int, height: int) -> None:
+    import numpy as np
+
+    if not isinstance(frame, np.ndarray) or frame.shape != (height, width, 3) or frame.dtype != np.uint8:
+        found = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
+        hint = "Frames are RGB with values 0 to 255, height first."
+        if isinstance(frame, np.ndarray) and frame.shape[:2] == (width, height):
+            hint = "Height and width are swapped: frame.swapaxes(0, 1)."
+        elif isinstance(frame, np.ndarray) and frame.dtype.kind == "f":
+            hint = "Convert: (frame * 255).round().clip(0, 255).astype('uint8')."
+        raise InvalidInputError(f"Frame {index} is {found}, expected uint8 ({height}, {width}, 3).", hint)
+
+
+def _write_all(pipe: object, frame: NDArray[np.uint8]) -> None:
+    """Writes a whole frame to an unbuffered pipe, which may take part of it at a time."""
+    import numpy as np
+
+    rest = memoryview(np.ascontiguousarray(frame)).cast("B")
+    while rest:
+        rest = rest[pipe.write(rest) :]  # type: ignore[attr-defined]
+
+
+def _encoding_error(returncode: int, n: int, stderr: str) -> EncodingError:
+    if n == 0:
+        return EncodingError("There are no frames to encode.")
+    said = stderr.strip()[-_LAST_WORDS:] or "without a word"
+    if returncode < 0:
+        message = f"ffmpeg was killed by signal {-returncode} after {n} frames: {said}."
+        return EncodingError(message, "Is there enough memory? Fewer workers (-j 1) need less.")
+    if "No space left" in said:
+        return EncodingError(f"The disk is full: {said}", "Free some space, or write to another disk.")
+    return EncodingError(f"ffmpeg ended with status {returncode} after {n} frames: {said}")
+
+
+@contextmanager
+def open_video(
+    source: str | BinaryIO, threads: int = 0
+) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    """A video and its first video stream, ready to decode with `threads` threads (0: one per processor).
+
+    Damaged data raises `av.FFmpegError` when it is decoded, instead of being patched up.
+    """
+    import av
+
+    name = source if isinstance(source, str) else None
+    with av.open(source, buffer_size=_READ_BUFFER) as container:
+        if not container.streams.video:
+            raise InvalidInputError(f"{name or 'The file'} has no video stream.")
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = threads
+        stream.codec_context.options = {"err_detect": "explode"}
+        yield container, stream
