@@ -26,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("validate")(validate.validate)
-app.add_typer(pack.app, name="pack")
+app.command("pack")(pack.pack)
 
 
 def _show_version(wanted: bool) -> None:

@@ -11,7 +11,15 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -120,7 +128,9 @@ def _finite(value: Any) -> Any:
 
 def plain_table(*columns: str, title: str | None = None) -> Table:
     """A table without a frame, which stays readable when it is piped. Columns starting with ">" align right."""
-    table = Table(title=title, box=None, title_justify="left", title_style="bold", header_style="bold", pad_edge=False)
+    table = Table(
+        title=title, box=None, title_justify="left", title_style="bold", header_style="bold", pad_edge=False
+    )
     for column in columns:
         table.add_column(escape(column.lstrip(">")), justify="right" if column.startswith(">") else "left")
     return table

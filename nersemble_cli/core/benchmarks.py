@@ -266,9 +266,7 @@ def check_slot(benchmark: Benchmark, participant: str | int, sequence: str, seri
     return VideoSlot(number, sequence, serial)
 
 
-def check_mesh_slot(
-    participant: str | int, sequence: str, timestep: int, serial: str, kind: str
-) -> MeshSlot:
+def check_mesh_slot(participant: str | int, sequence: str, timestep: int, serial: str, kind: str) -> MeshSlot:
     """The mesh of an SVFR submission that is meant. Raises `UsageError` if there is none."""
     number = parse_participant(participant, SVFR)
     key = ImageKey(sequence, int(timestep), str(serial))

@@ -6,9 +6,10 @@ import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nersemble_cli.core.errors import InvalidInputError
+from nersemble_cli.core.video import plane_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,6 +88,7 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     import av
     import numpy as np
 
+    pixels: NDArray[Any]
     try:
         decoder = av.CodecContext.create("png", "r")
         data = av.Packet(path.read_bytes())
@@ -99,10 +101,8 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
         if name.startswith("pal") or name == "monob":
             pixels = frame.to_ndarray(format="rgba")
         elif name.startswith("ya"):  # grey with alpha, which PyAV does not turn into an array itself
-            dtype = np.dtype(np.uint8 if name == "ya8" else ">u2")
-            plane = frame.planes[0]
-            rows = np.frombuffer(plane, dtype).reshape(frame.height, plane.line_size // dtype.itemsize)
-            pixels = rows[:, : 2 * frame.width].reshape(frame.height, frame.width, 2)
+            rows = plane_rows(frame.planes[0], "u1" if name == "ya8" else ">u2")
+            pixels = rows[: frame.height, : 2 * frame.width].reshape(frame.height, frame.width, 2)
         else:
             pixels = frame.to_ndarray()
     except av.FFmpegError as error:
@@ -116,7 +116,7 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 
-def _on_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _on_white(pixels: NDArray[Any]) -> NDArray[np.uint8]:
     """(H, W, 2 or 4) straight alpha → (H, W, 3), rounded to nearest."""
     import numpy as np
 

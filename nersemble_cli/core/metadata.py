@@ -82,9 +82,7 @@ def count_tracked_frames(path: Path) -> int | None:
         with zipfile.ZipFile(path) as archive, archive.open("frames.npy") as file:
             version = np.lib.format.read_magic(file)
             read_header = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
+                np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             )
             shape, _, _ = read_header(file)
             return int(shape[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Protocol, TypeVar
 
 from nersemble_cli.core.errors import Cancelled
@@ -68,7 +68,7 @@ def in_threads(
     source = iter(items)
     pool = ThreadPoolExecutor(workers)
     try:
-        pending = {}
+        pending: dict[Future[R], T] = {}
         exhausted = False
         while True:
             while not exhausted and len(pending) < ahead:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from nersemble_cli.core.errors import EncodingError, InvalidInputError
 from nersemble_cli.core.parallel import Cancel
@@ -18,6 +18,7 @@ from nersemble_cli.core.parallel import Cancel
 if TYPE_CHECKING:
     import av
     import av.container
+    import av.video.plane
     import numpy as np
     from numpy.typing import NDArray
 
@@ -142,7 +143,7 @@ def _write_all(pipe: object, frame: NDArray[np.uint8]) -> None:
     """Writes a whole frame to an unbuffered pipe, which may take part of it at a time."""
     import numpy as np
 
-    rest = memoryview(np.ascontiguousarray(frame)).cast("B")
+    rest = np.ascontiguousarray(frame).data.cast("B")
     while rest:
         rest = rest[pipe.write(rest) :]  # type: ignore[attr-defined]
 
@@ -157,6 +158,19 @@ def _encoding_error(returncode: int, n: int, stderr: str) -> EncodingError:
     if "No space left" in said:
         return EncodingError(f"The disk is full: {said}", "Free some space, or write to another disk.")
     return EncodingError(f"ffmpeg ended with status {returncode} after {n} frames: {said}")
+
+
+def to_rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    """A decoded frame as (H, W, 3) uint8 RGB, by FFmpeg's default conversion."""
+    return cast("NDArray[np.uint8]", frame.to_ndarray(format="rgb24"))
+
+
+def plane_rows(plane: av.video.plane.VideoPlane, dtype: str = "u1") -> NDArray[Any]:
+    """The memory of a decoded plane as (rows, samples) without a copy; rows end with padding."""
+    import numpy as np
+
+    samples = np.frombuffer(cast(bytes, plane), dtype)  # PyAV does not declare that planes are buffers
+    return samples.reshape(-1, plane.line_size // samples.itemsize)
 
 
 @contextmanager

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from nersemble_cli.core.benchmarks import FLAME_VERTEX_COUNT
+
 
 class Code(NamedTuple):
     """`severity` is "error" (the server rejects it, or it spoils the score) or "warning" (worth a look)."""
@@ -68,10 +70,14 @@ CODES: dict[str, Code] = {
     ),
     "damaged_video": Code(ERROR, "The header is fine but frames do not decode.", "Encode it again."),
     "wrong_frame_count": Code(
-        ERROR, "The video has not as many frames as the sequence.", "Render every timestep once, from the first to the last."
+        ERROR,
+        "The video has not as many frames as the sequence.",
+        "Render every timestep once, from the first to the last.",
     ),
     "wrong_resolution": Code(
-        ERROR, "Width × height is not the benchmark's.", "Render with the intrinsics of camera_params.json as they are."
+        ERROR,
+        "Width × height is not the benchmark's.",
+        "Render with the intrinsics of camera_params.json as they are.",
     ),
     "blank_frames": Code(ERROR, "Frames have a single colour all over.", _RERENDER),
     "wrong_color_tags": Code(
@@ -83,7 +89,9 @@ CODES: dict[str, Code] = {
         ERROR, "The video asks players to rotate it, and readers differ.", "Encode it without rotation metadata."
     ),
     "wrong_fps": Code(
-        WARNING, "The frame rate is not the benchmark's.", "Encode with -framerate before -i, so that no frame is dropped."
+        WARNING,
+        "The frame rate is not the benchmark's.",
+        "Encode with -framerate before -i, so that no frame is dropped.",
     ),
     "wrong_codec": Code(WARNING, "The video is not h264.", "Encode with -c:v libx264 -crf 14."),
     "wrong_pixel_format": Code(WARNING, "The pixel format is not yuv420p.", "Encode with -pix_fmt yuv420p."),
@@ -101,14 +109,18 @@ CODES: dict[str, Code] = {
         "Add mesh_posed.ply or mesh_neutral.ply (or both) for each of the 391 images.",
     ),
     "missing_mesh": Code(
-        ERROR, "A subtask is begun, but one of its 391 meshes is missing.", "Add it, or leave the whole subtask out."
+        ERROR,
+        "A subtask is begun, but one of its 391 meshes is missing.",
+        "Add it, or leave the whole subtask out.",
     ),
     "unreadable_mesh": Code(
         ERROR, "The file is no PLY, or not what its header says.", "Export it again: binary PLY with triangles."
     ),
     "empty_mesh": Code(ERROR, "The mesh has no vertices or no faces.", "Export the reconstructed surface."),
     "non_finite_vertices": Code(
-        ERROR, "Vertices are NaN or infinite; the server drops them.", "Find out where the reconstruction diverged."
+        ERROR,
+        "Vertices are NaN or infinite; the server drops them.",
+        "Find out where the reconstruction diverged.",
     ),
     "face_index_out_of_range": Code(
         ERROR, "A face names a vertex that is not there.", "Export vertices and faces of the same mesh."
@@ -127,7 +139,9 @@ CODES: dict[str, Code] = {
         "Add landmarks_posed.npy or landmarks_neutral.npy, the 7 NoW landmarks, shape (7, 3).",
     ),
     "wrong_landmarks": Code(
-        ERROR, "A landmark file is not a plain (7, 3) array of numbers.", "np.save(path, landmarks.astype('float32'))"
+        ERROR,
+        "A landmark file is not a plain (7, 3) array of numbers.",
+        "np.save(path, landmarks.astype('float32'))",
     ),
     "non_finite_landmarks": Code(ERROR, "Landmarks are NaN or infinite.", "Compute them from the mesh again."),
     "landmarks_off_mesh": Code(
@@ -138,13 +152,16 @@ CODES: dict[str, Code] = {
     "landmarks_mirrored": Code(
         ERROR,
         "Left and right are swapped, or the landmarks are in another order.",
-        "Order: 4 eye corners from the viewer's left to right, below the nose, mouth corner at the viewer's left, then right.",
+        "The order, from the viewer's left to right: 4 eye corners, the point below the nose, 2 mouth corners.",
     ),
     # Renders, before they are packed
     "unreadable_image": Code(ERROR, "A PNG does not decode.", "Render it again."),
     "frame_gap": Code(ERROR, "A number is missing in the names of the frames.", "Render the missing timesteps."),
+    "unnumbered_frame": Code(
+        ERROR, "A frame's name has no number.", "Name frames by timestep: 00000.png, 00001.png, …"
+    ),
     "duplicate_frame": Code(ERROR, "Two frames have the same number.", "Remove what is left of an older run."),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -213,6 +230,11 @@ class MeshReport:
     num_faces: int | None = None
     has_landmarks: bool = False
     findings: tuple[Finding, ...] = ()
+
+    @property
+    def is_flame(self) -> bool:
+        """Whether the server takes it for a FLAME mesh."""
+        return self.num_vertices == FLAME_VERTEX_COUNT
 
 
 @dataclass

@@ -6,6 +6,7 @@ import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from nersemble_cli.core.benchmarks import BENCHMARKS, Benchmark
 from nersemble_cli.core.submission.findings import Finding
@@ -14,6 +15,7 @@ from nersemble_cli.core.submission.members import is_junk
 _PADDED_TIMESTEP = re.compile(r"_0*(\d+)_(\d{9})$")
 _CAMERA = re.compile(r"^(?:cam_?)?(\d{9})(\.\w+)?$")
 LONGEST_TYPO_SEARCH = 20
+_MISSING = {"cam_": "missing_file", "mesh": "missing_mesh", "land": "missing_landmarks"}
 
 
 def canonical(path: str) -> str:
@@ -101,7 +103,9 @@ def match(benchmark: Benchmark, names: Collection[str], wrapper: str) -> Matchin
         meant = near.get(canonical(inner))
         if meant and meant not in found:
             found[meant] = name
-            hint = f"Rename it to {wrapper}{meant}{_why(name, meant)}."
+            hint = f"Rename it to {meant}{_why(name, meant)}."
+            message = f"It is not there under this name, but as {name}."
+            findings.append(Finding(_MISSING[PurePosixPath(meant).name[:4]], meant, message, meant, name, hint))
         elif meant:
             hint = f"{meant} is there already under its right name: remove this one."
         else:
@@ -134,7 +138,7 @@ def _why(name: str, meant: str) -> str:
         parts = parts[-len(right) :]
         if parts[0] != right[0]:
             reasons.append("participants have three digits")
-        if parts[1] != right[1] and canonical(parts[1]) != parts[1].lower() or (
+        if (parts[1] != right[1] and canonical(parts[1]) != parts[1].lower()) or (
             parts[1].lower() != right[1].lower() and canonical(parts[1]) == canonical(right[1])
         ):
             reasons.append("timesteps are padded to three digits")

@@ -1,0 +1,115 @@
+"""`nersemble pack nvs|mono|svfr`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nersemble_cli.cli.options import FolderOption, JsonOption, WorkersOption
+
+if TYPE_CHECKING:
+    from nersemble_cli.cli.output import Output
+    from nersemble_cli.core.submission.packing import Packed
+
+
+def pack(
+    benchmark: Annotated[str, typer.Argument(metavar="nvs|mono|svfr", help="The task.", show_default=False)],
+    renders: Annotated[
+        Path, typer.Argument(metavar="RENDERS", help="The folder of your results.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT.zip", help="The zip to write.", show_default=False)],
+    folder: FolderOption = None,
+    workers: WorkersOption = None,
+    crf: Annotated[int, typer.Option("--crf", min=0, max=51, help="Quality of the videos; lower is better.")] = 14,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.zip if it is there.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the renders.")] = False,
+    allow_incomplete: Annotated[
+        bool, typer.Option("--allow-incomplete", help="Pack what is there, for a test.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Turn a folder of results into a validated submission.
+
+    nvs and mono: RENDERS/{participant}/{sequence}/cam_{serial}/*.png, or an encoded cam_{serial}.mp4.
+    svfr: RENDERS/{participant}/{sequence}_{timestep}_{serial}/mesh_posed.ply, mesh_neutral.ply, landmarks_*.npy.
+
+    All of it is checked before the first frame is encoded, and the zip before it gets its name.
+    Exit status: 0 packed, 1 the renders cannot be packed, 2 wrong usage.
+
+    Example: nersemble pack nvs renders/ submission.zip
+    """
+    from nersemble_cli.cli.output import Output
+    from nersemble_cli.core.submission.packing import pack as pack_renders
+
+    output = Output(as_json)
+    with output.progress() as progress:
+        packed = pack_renders(
+            benchmark, renders, out, folder=folder, workers=workers, crf=crf, overwrite=overwrite,
+            dry_run=dry_run, allow_incomplete=allow_incomplete, progress=progress,
+        )  # fmt: skip
+    _show(output, packed)
+    output.json(_as_json(packed))
+    raise typer.Exit(0 if packed.report.valid else 1)
+
+
+def _contents(packed: Packed) -> str:
+    """`15 videos, 10,548 frames`, or `782 meshes`."""
+    if packed.benchmark.has_videos:
+        return f"{packed.num_videos} videos, {packed.num_frames:,} frames"
+    return f"{packed.num_meshes} meshes"
+
+
+def _show(output: Output, packed: Packed) -> None:
+    from nersemble_cli.cli.findings import show_report, tally
+    from nersemble_cli.cli.output import human_size
+
+    report = packed.report
+    show_report(output, report)
+    for note in report.notes:
+        output.note(note)
+    if report.frame_counts_from:
+        output.note(f"Frame counts are from {' and '.join(report.frame_counts_from)}.")
+    found = tally(len(report.errors), len(report.warnings))
+    output.print()
+    if packed.written:
+        text = f"Packed {packed.submission}: {_contents(packed)}, {human_size(packed.num_bytes)}"
+        output.print(f"{text}{f'; {found}' if found else ', valid'}.", style="bold green")
+        if packed.psnr:
+            output.print(
+                f"PSNR of {len(packed.psnr)} encoded frames against yours: {_mean(packed.psnr):.2f} dB, "
+                f"the worst {min(packed.psnr):.2f} dB."
+            )
+    elif report.valid:
+        output.print(f"Ready to pack: {_contents(packed)}{f'; {found}' if found else ''}.", style="bold green")
+    else:
+        output.print(f"Not packed: {found}. {packed.submission} was not touched.", style="bold red")
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _as_json(packed: Packed) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "renders": packed.renders,
+        "submission": packed.submission,
+        "benchmark": packed.benchmark.name,
+        "dry_run": packed.dry_run,
+        "packed": packed.written,
+        "videos": packed.num_videos,
+        "meshes": packed.num_meshes,
+        "frames": packed.num_frames,
+        "bytes": packed.num_bytes,
+        "psnr": {
+            "frames": len(packed.psnr),
+            "mean": _mean(packed.psnr) if packed.psnr else None,
+            "min": min(packed.psnr, default=None),
+        },
+        "valid": packed.report.valid,
+        "frame_counts_from": list(packed.report.frame_counts_from),
+        "notes": list(packed.report.notes),
+        "findings": [finding.as_json() for finding in packed.report.findings],
+    }

@@ -1,0 +1,140 @@
+"""Meshes and landmarks: reading PLY and NPY files that nobody vouches for."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from nersemble_cli.core.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_PLY_FORMATS = ("ascii", "binary_little_endian", "binary_big_endian")
+_LONGEST_HEADER = 1 << 16
+_TYPE_SIZES = {
+    "char": 1, "uchar": 1, "int8": 1, "uint8": 1, "short": 2, "ushort": 2, "int16": 2, "uint16": 2,
+    "int": 4, "uint": 4, "int32": 4, "uint32": 4, "float": 4, "float32": 4, "double": 8, "float64": 8,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PlyHeader:
+    """What a PLY header promises. `smallest_size` is the least number of bytes that takes, header included."""
+
+    format: str
+    num_vertices: int
+    num_faces: int
+    smallest_size: int
+
+
+def read_ply_header(file: BinaryIO) -> PlyHeader:
+    """Reads the header at the beginning of a PLY file.
+
+    Raises `InvalidInputError` with the reason if it is none. Source: G. Turk, The PLY Polygon File Format.
+    """
+    text, end, _ = file.read(_LONGEST_HEADER).partition(b"end_header")
+    lines = text.decode("ascii", errors="replace").split("\n")
+    if lines[0].strip() != "ply" or not end:
+        raise InvalidInputError("it has no PLY header")
+    format_, counts, size = "", {"vertex": 0, "face": 0}, len(text) + len(end)
+    count, is_ascii = 0, False
+    try:
+        for words in (line.split() for line in lines[1:]):
+            match words:
+                case ["format", name, _]:
+                    format_, is_ascii = name, name == "ascii"
+                case ["element", name, number]:
+                    count = int(number)
+                    if count < 0:
+                        raise ValueError(number)
+                    counts[name] = count
+                case ["property", "list", length_type, _, _]:
+                    size += count * (2 if is_ascii else _TYPE_SIZES[length_type])
+                case ["property", type_, _]:
+                    size += count * (2 if is_ascii else _TYPE_SIZES[type_])  # ascii: a digit and a space
+    except (ValueError, KeyError) as error:
+        raise InvalidInputError(f"its PLY header has an unknown value {error}") from error
+    if format_ not in _PLY_FORMATS:
+        raise InvalidInputError(f"its PLY format is '{format_}', expected one of {', '.join(_PLY_FORMATS)}")
+    return PlyHeader(format_, counts["vertex"], counts["face"], size)
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Vertices (V, 3) float64 and triangles (F, 3) int64, in the file's order; `has_polygons`: some were split."""
+
+    vertices: NDArray[np.float64]
+    faces: NDArray[np.int64]
+    has_polygons: bool = False
+
+
+def read_ply(data: bytes) -> Mesh:
+    """Reads a PLY file with trimesh; vertex count and order stay as they are.
+
+    Raises `InvalidInputError` with the reason if the file is not what its header says.
+    """
+    import numpy as np
+    from trimesh.exchange.ply import load_ply
+
+    header = read_ply_header(io.BytesIO(data))
+    if header.smallest_size > len(data) + 1:  # the last line of an ascii file may lack its end
+        raise InvalidInputError(
+            f"its header promises {header.num_vertices:,} vertices and {header.num_faces:,} faces, "
+            f"but it has only {len(data):,} bytes"
+        )
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            # Each loader of trimesh may fail in its own way on a broken file.
+            loaded = load_ply(io.BytesIO(data))
+    except Exception as error:
+        raise InvalidInputError(f"trimesh cannot read it ({type(error).__name__}: {error})") from error
+    vertices = np.asarray(loaded.get("vertices", np.empty((0, 3))), dtype=np.float64).reshape(-1, 3)
+    faces = loaded.get("faces")
+    faces = np.empty((0, 3), np.int64) if faces is None else np.asarray(faces)
+    polygons = False
+    if faces.dtype == object or (faces.size and faces.shape[-1] != 3):
+        from trimesh.geometry import triangulate_quads
+
+        faces, polygons = triangulate_quads(faces), True
+    if header.num_vertices != len(vertices):
+        raise InvalidInputError(f"its header promises {header.num_vertices} vertices, it holds {len(vertices)}")
+    return Mesh(vertices, np.asarray(faces, dtype=np.int64).reshape(-1, 3), polygons)
+
+
+def read_npy_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
+    """Shape and dtype of an NPY file; nothing is unpickled. Raises `InvalidInputError` if it is none."""
+    import numpy as np
+
+    try:
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        else:
+            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    except Exception as error:  # numpy raises whatever its parser meets
+        raise InvalidInputError(f"it has no NPY header ({error})") from error
+    return shape, dtype
+
+
+def read_npy(data: bytes) -> NDArray[np.generic]:
+    """The array of an NPY file; nothing is unpickled. Raises `InvalidInputError` with the reason."""
+    import numpy as np
+
+    try:
+        array: NDArray[np.generic] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
+    except Exception as error:
+        raise InvalidInputError(f"it cannot be read ({error})") from error
+    return array
+
+
+def mesh_to_ply(vertices: NDArray[np.floating], faces: NDArray[np.integer]) -> bytes:
+    """Binary little-endian PLY of float32 vertices (V, 3) and int32 triangles (F, 3), in the given order."""
+    import trimesh
+
+    mesh = trimesh.Trimesh(vertices, faces, process=False, validate=False)
+    return cast(bytes, mesh.export(file_type="ply", vertex_normal=False))

@@ -1,0 +1,213 @@
+"""What is wrong with one mesh of an SVFR submission, and with its landmarks."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from typing import TYPE_CHECKING
+
+from nersemble_cli.core.benchmarks import FLAME_FACE_COUNT, FLAME_VERTEX_COUNT, MeshSlot
+from nersemble_cli.core.errors import InvalidInputError
+from nersemble_cli.core.mesh import Mesh, read_npy, read_npy_header, read_ply, read_ply_header
+from nersemble_cli.core.submission.findings import Finding, MeshReport
+from nersemble_cli.core.submission.members import Member
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+LANDMARK_SHAPE = (7, 3)
+# A landmark farther from the nearest vertex than this part of the mesh's diagonal is not on it.
+OFF_MESH = 0.05
+# How far the point below the nose must be behind the plane of eyes and mouth, in eye distances, to be mirrored.
+MIRRORED = 0.02
+MERGE_DISTANCE = 1e-8  # trimesh's tolerance, with which the official reader merges vertices
+# FLAME exports that lost vertices have nearly as many as FLAME.
+NEARLY_FLAME = range(FLAME_VERTEX_COUNT - 250, FLAME_VERTEX_COUNT)
+UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+def check_mesh(slot: MeshSlot, mesh: Member, landmarks: Member | None, *, parse: bool = True) -> MeshReport:
+    """Checks a mesh and its landmarks; with `parse` of False only their headers. Raises nothing."""
+    findings: list[Finding] = []
+    try:
+        with mesh.open() as file:
+            header = read_ply_header(file)
+            geometry = None
+            if parse:
+                file.seek(0)
+                geometry = read_ply(file.read())
+    except InvalidInputError as error:
+        findings.append(Finding("unreadable_mesh", mesh.path, f"It is no mesh: {error.message}."))
+        return MeshReport(mesh.path, has_landmarks=landmarks is not None, findings=tuple(findings))
+    except UNREADABLE as error:
+        findings.append(Finding("damaged_file", mesh.path, f"It cannot be read: {error}."))
+        return MeshReport(mesh.path, has_landmarks=landmarks is not None, findings=tuple(findings))
+    n_vertices, n_faces = header.num_vertices, header.num_faces
+    if geometry is not None:
+        n_vertices, n_faces = len(geometry.vertices), len(geometry.faces)
+    if not n_vertices or not n_faces:
+        message = f"It has {n_vertices} vertices and {n_faces} faces."
+        findings.append(Finding("empty_mesh", mesh.path, message, actual=[n_vertices, n_faces]))
+    elif geometry is not None:
+        findings += check_geometry(mesh.path, geometry, has_landmarks=landmarks is not None)
+    findings += check_topology(slot, n_vertices, n_faces, landmarks is not None)
+    if landmarks is not None:
+        findings += _check_landmark_file(landmarks, geometry, parse)
+    return MeshReport(mesh.path, n_vertices, n_faces, landmarks is not None, tuple(findings))
+
+
+def check_topology(slot: MeshSlot, n_vertices: int, n_faces: int, has_landmarks: bool) -> list[Finding]:
+    """Whether a mesh that is not FLAME has landmarks, and whether it should have been FLAME."""
+    if has_landmarks or not n_vertices or n_vertices == FLAME_VERTEX_COUNT:
+        return []
+    findings = [
+        Finding(
+            "missing_landmarks",
+            slot.landmarks_path,
+            f"mesh_{slot.kind}.ply has {n_vertices} vertices, not FLAME's {FLAME_VERTEX_COUNT}, "
+            f"and no landmarks_{slot.kind}.npy beside it.",
+            expected=f"landmarks_{slot.kind}.npy or {FLAME_VERTEX_COUNT} vertices",
+            actual=n_vertices,
+        )
+    ]
+    if n_faces == FLAME_FACE_COUNT or n_vertices in NEARLY_FLAME:
+        findings.append(
+            Finding(
+                "lost_vertices",
+                slot.path,
+                f"It looks like a FLAME mesh that lost vertices: {n_vertices} are left.",
+                expected=FLAME_VERTEX_COUNT,
+                actual=n_vertices,
+                hint="trimesh merges vertices: load and export with process=False.",
+            )
+        )
+    return findings
+
+
+def check_geometry(path: str, mesh: Mesh, has_landmarks: bool) -> list[Finding]:
+    """Whether vertices are finite and faces point at them, and what the official reader would make of it."""
+    import numpy as np
+
+    findings = []
+    bad = np.flatnonzero(~np.isfinite(mesh.vertices).all(axis=1))
+    if len(bad):
+        message = f"{len(bad)} of {len(mesh.vertices)} vertices are NaN or infinite, the first is {bad[0]}."
+        findings.append(Finding("non_finite_vertices", path, message, expected=0, actual=len(bad)))
+    outside = (mesh.faces < 0) | (mesh.faces >= len(mesh.vertices))
+    if outside.any():
+        worst = int(mesh.faces[outside][0])
+        message = f"{int(outside.any(axis=1).sum())} faces point at vertices that are not there, such as {worst}."
+        expected = f"0 to {len(mesh.vertices) - 1}"
+        findings.append(Finding("face_index_out_of_range", path, message, expected=expected, actual=worst))
+    if mesh.has_polygons:
+        findings.append(Finding("non_triangle_faces", path, "It has faces of more than three corners."))
+    if not findings and not has_landmarks and len(mesh.vertices) == FLAME_VERTEX_COUNT:
+        # The official reader merges vertices that coincide and drops those that no face uses; what is left
+        # decides whether it takes the mesh for FLAME.
+        n_merged = count_coincident(mesh.vertices)
+        n_unused = len(mesh.vertices) - np.count_nonzero(
+            np.bincount(mesh.faces.ravel(), minlength=len(mesh.vertices))
+        )
+        if n_merged or n_unused:
+            left = len(mesh.vertices) - max(n_merged, n_unused)
+            message = (
+                f"The server's reader merges coinciding vertices ({n_merged} here) and drops unused ones "
+                f"({n_unused} here), and then does not take it for FLAME: about {left} are left."
+            )
+            findings.append(
+                Finding("lost_vertices", path, message, expected=FLAME_VERTEX_COUNT, actual=left,
+                        hint="Add the (7, 3) landmark file, or move coinciding vertices apart.")
+            )  # fmt: skip
+    return findings
+
+
+def count_coincident(vertices: NDArray[np.float64]) -> int:
+    """How many of the vertices (V, 3) lie at the place of another one, by trimesh's tolerance."""
+    import numpy as np
+
+    # Neighbours along some direction are few, so that only they need to be compared in space.
+    along = vertices @ np.array([0.577, 0.612, 0.541])
+    order = np.argsort(along)
+    close = np.flatnonzero(np.diff(along[order]) <= MERGE_DISTANCE)
+    apart = np.abs(vertices[order[close]] - vertices[order[close + 1]]).max(axis=1, initial=0)
+    return int(np.count_nonzero(apart <= MERGE_DISTANCE))
+
+
+def _check_landmark_file(member: Member, mesh: Mesh | None, parse: bool) -> list[Finding]:
+    import numpy as np
+
+    def wrong(message: str, actual: object = None) -> list[Finding]:
+        expected = "(7, 3) numbers"
+        return [Finding("wrong_landmarks", member.path, message, expected=expected, actual=actual)]
+
+    try:
+        with member.open() as file:
+            shape, dtype = read_npy_header(file)
+            if dtype.hasobject:
+                return wrong("It holds pickled objects, which are never loaded.", str(dtype))
+            if shape != LANDMARK_SHAPE or dtype.kind not in "fiu":
+                return wrong(f"It is {dtype} of shape {shape}, expected (7, 3).", [str(dtype), list(shape)])
+            if not parse:
+                return []
+            file.seek(0)
+            landmarks = np.asarray(read_npy(file.read()), dtype=np.float64)
+    except InvalidInputError as error:
+        return wrong(f"It is no landmark file: {error.message}.")
+    except UNREADABLE as error:
+        return [Finding("damaged_file", member.path, f"It cannot be read: {error}.")]
+    return check_landmarks(member.path, landmarks, mesh)
+
+
+def check_landmarks(path: str, landmarks: NDArray[np.float64], mesh: Mesh | None) -> list[Finding]:
+    """Whether NoW landmarks (7, 3) are finite, on the mesh (in whose space they are), and in the right order."""
+    import numpy as np
+
+    bad = np.flatnonzero(~np.isfinite(landmarks).all(axis=1))
+    if len(bad):
+        message = f"Landmarks {', '.join(str(i + 1) for i in bad)} are NaN or infinite."
+        return [Finding("non_finite_landmarks", path, message, expected="finite", actual=landmarks.tolist())]
+    findings = []
+    if mesh is not None and len(mesh.vertices) and np.isfinite(mesh.vertices).all():
+        diagonal = float(np.linalg.norm(np.ptp(mesh.vertices, axis=0)))
+        distances = np.array([np.linalg.norm(mesh.vertices - point, axis=1).min() for point in landmarks])
+        far = np.flatnonzero(distances > OFF_MESH * diagonal)
+        if len(far):
+            which = ", ".join(str(i + 1) for i in far)
+            worst = float(distances.max())
+            message = f"Landmarks {which} are up to {worst:.4g} from the mesh, whose diagonal is {diagonal:.4g}."
+            limit = f"within {OFF_MESH * diagonal:.4g}"
+            findings.append(Finding("landmarks_off_mesh", path, message, expected=limit, actual=worst))
+    if order := _wrong_order(landmarks):
+        findings.append(Finding("landmarks_mirrored", path, order))
+    return findings
+
+
+def _wrong_order(landmarks: NDArray[np.float64]) -> str:
+    """Why the landmarks cannot be in the order of NoW, or "". No facing direction or unit is assumed.
+
+    Seen by a viewer, the eyes' axis (1 to 4) and down (eyes to mouth) span a plane, and their cross product
+    leads away from the viewer. The point below the nose must lie on the viewer's side of that plane: of a
+    mirrored set it lies behind.
+    """
+    import numpy as np
+
+    eyes, nose, mouth = landmarks[:4], landmarks[4], landmarks[5:]
+    right = eyes[3] - eyes[0]
+    span = float(np.linalg.norm(right))
+    if span == 0:
+        return "The outer eye corners (1 and 4) are at the same place."
+    right = right / span
+    along = eyes @ right
+    if not (np.diff(along) > 0).all():
+        return "The eye corners 1 to 4 do not follow each other from one side to the other."
+    if (mouth[1] - mouth[0]) @ right <= 0:
+        return "The mouth corners (6 and 7) are in the opposite direction to the eye corners (1 to 4)."
+    away = np.cross(right, mouth.mean(axis=0) - eyes.mean(axis=0))
+    length = float(np.linalg.norm(away))
+    if length == 0:
+        return "Eyes and mouth lie on one line."
+    plane = np.vstack([eyes[[0, 3]], mouth]).mean(axis=0)
+    if float((nose - plane) @ away) / length > MIRRORED * span:
+        return "The point below the nose (5) lies behind eyes and mouth: left and right are swapped."
+    return ""

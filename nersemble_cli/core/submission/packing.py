@@ -1,0 +1,177 @@
+"""From a folder of renders to a validated zip."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nersemble_cli.core import settings
+from nersemble_cli.core.benchmarks import Benchmark, get_benchmark
+from nersemble_cli.core.errors import InvalidInputError, NersembleError
+from nersemble_cli.core.files import check_target, scratch_folder
+from nersemble_cli.core.images import psnr, read_rgb
+from nersemble_cli.core.metadata import FrameCounts, frame_counts
+from nersemble_cli.core.parallel import Cancel, Progress, Silent, cpu_count, in_threads
+from nersemble_cli.core.submission.findings import Report, VideoReport
+from nersemble_cli.core.submission.members import FileMember
+from nersemble_cli.core.submission.renders import Renders, VideoSource, demote, scan
+from nersemble_cli.core.submission.validation import check_zip
+from nersemble_cli.core.submission.video_checks import check_video
+from nersemble_cli.core.submission.writer import write_zip
+from nersemble_cli.core.video import CRF, encode_video, to_rgb
+
+if TYPE_CHECKING:
+    import av
+    import numpy as np
+    from numpy.typing import NDArray
+
+PSNR_FRAMES = 5  # per video, evenly spread
+BIG_PICTURE = 1_000_000
+# What `--allow-incomplete` lets through: a submission that is whole in what it has.
+INCOMPLETE = frozenset({"missing_file", "missing_mesh", "wrong_frame_count", "frame_gap"})
+
+
+@dataclass
+class Packed:
+    """What packing made, or would make. `report` is on the renders until there is a zip, then on the zip."""
+
+    benchmark: Benchmark
+    renders: str
+    submission: str
+    report: Report
+    dry_run: bool = False
+    written: bool = False
+    num_videos: int = 0
+    num_meshes: int = 0
+    num_frames: int = 0
+    num_bytes: int = 0
+    psnr: list[float] = field(default_factory=list)  # dB, of source frames against encoded ones
+
+
+def encoders_at_a_time(benchmark: Benchmark) -> int:
+    """How many ffmpeg processes to run.
+
+    One encoder of NVS frames keeps several processors busy and takes half a gigabyte, one of the small Mono
+    frames does neither.
+    """
+    is_big = benchmark.width * benchmark.height > BIG_PICTURE
+    return max(1, cpu_count() // 2 if is_big else cpu_count())
+
+
+def pack(
+    benchmark_name: str,
+    renders_folder: Path,
+    zip_path: Path,
+    *,
+    folder: Path | None = None,
+    workers: int | None = None,
+    crf: int = CRF,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    allow_incomplete: bool = False,
+    progress: Progress | None = None,
+) -> Packed:
+    """Packs renders into `zip_path`, after a check of all of them and before a check of the zip.
+
+    If anything is wrong, `report` says what and nothing is written; an older zip stays as it is. `folder` is the
+    benchmark folder, for frame counts. Raises `UsageError` for arguments that cannot be, `EncodingError` if
+    ffmpeg fails, OSError if the disk is full.
+    """
+    progress = progress or Silent()
+    benchmark = get_benchmark(benchmark_name)
+    check_target(zip_path, overwrite)
+    counts = frame_counts(benchmark, settings.existing_folder(folder), settings.find_url())
+    renders = scan(benchmark, renders_folder, counts, progress)
+    if allow_incomplete:
+        renders.report.findings = demote(renders.report.findings, INCOMPLETE)
+    packed = Packed(
+        benchmark, str(renders_folder), str(zip_path), renders.report, dry_run,
+        num_videos=len(renders.videos), num_meshes=len(renders.report.meshes), num_frames=_count(renders),
+    )  # fmt: skip
+    if dry_run or not renders.report.valid:
+        return packed
+    with scratch_folder(zip_path) as scratch:
+        checked = _encode_all(renders, counts, scratch, workers, crf, packed, progress)
+        part = scratch / "submission.zip"
+        encoded = {name: scratch / name for name in checked}
+        write_zip(part, {**renders.files, **encoded}, consume=encoded)
+        report = check_zip(part, benchmark, lambda _: counts, progress=progress, checked=checked)
+        report.submission = str(zip_path)
+        report.notes = renders.report.notes
+        if allow_incomplete:
+            report.findings = demote(report.findings, INCOMPLETE)
+        packed.report = report
+        if report.valid:
+            check_target(zip_path, overwrite)  # somebody may have written it in the meantime
+            packed.num_bytes = part.stat().st_size
+            part.replace(zip_path)
+            packed.written = True
+    return packed
+
+
+def _count(renders: Renders) -> int:
+    return sum(video.num_frames or 0 for video in renders.report.videos.values())
+
+
+def _encode_all(
+    renders: Renders,
+    counts: FrameCounts,
+    scratch: Path,
+    workers: int | None,
+    crf: int,
+    packed: Packed,
+    progress: Progress,
+) -> dict[str, VideoReport]:
+    """Encodes the videos that are folders of frames, and checks each while the next one is encoded."""
+    benchmark = renders.benchmark
+    sources = [video for video in renders.videos if video.frames]
+    if not sources:
+        return {}
+    encoders = max(1, min(workers or encoders_at_a_time(benchmark), len(sources)))
+    encoding = threading.Semaphore(encoders)
+    progress.start("Encoding", renders.num_frames, "frames")
+
+    def work(source: VideoSource, cancel: Cancel) -> tuple[VideoReport, list[float]]:
+        path = scratch / source.slot.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with encoding:
+            cancel.check()
+            frames = _read_frames(source, progress)
+            assert benchmark.fps is not None
+            encode_video(frames, path, benchmark.width, benchmark.height, benchmark.fps, crf, cancel)
+        return _check_encoded(benchmark, source, path, counts, cancel)
+
+    checked = {}
+    for source, (video, psnrs) in in_threads(work, sources, encoders + 1):
+        checked[source.slot.path] = video
+        packed.psnr += psnrs
+    return checked
+
+
+def _read_frames(source: VideoSource, progress: Progress) -> Iterator[NDArray[np.uint8]]:
+    for path in source.frames:
+        try:
+            yield read_rgb(path)
+        except InvalidInputError as error:
+            # Its checksums were right, so this was written by a faulty encoder, or has changed since.
+            raise NersembleError(error.message, error.hint) from error
+        progress.advance()
+
+
+def _check_encoded(
+    benchmark: Benchmark, source: VideoSource, path: Path, counts: FrameCounts, cancel: Cancel
+) -> tuple[VideoReport, list[float]]:
+    n = len(source.frames)
+    samples = {(2 * i + 1) * n // (2 * PSNR_FRAMES) for i in range(PSNR_FRAMES)}
+    psnrs = []
+
+    def compare(t: int, frame: av.VideoFrame) -> None:
+        if t in samples:
+            psnrs.append(psnr(read_rgb(source.frames[t]), to_rgb(frame)))
+
+    member = FileMember(source.slot.path, path)
+    expected = counts.get(source.slot.participant, source.slot.sequence)
+    return check_video(member, benchmark, expected, threads=cpu_count(), cancel=cancel, on_frame=compare), psnrs

@@ -1,0 +1,270 @@
+"""What a folder of renders holds: which video or mesh each file is for, and what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from nersemble_cli.core.benchmarks import Benchmark, VideoSlot
+from nersemble_cli.core.errors import InvalidInputError, UsageError, listing
+from nersemble_cli.core.images import check_png
+from nersemble_cli.core.metadata import FrameCounts
+from nersemble_cli.core.parallel import Cancel, Progress, Silent, cpu_count, in_threads
+from nersemble_cli.core.submission.findings import WARNING, Finding, Report, VideoReport
+from nersemble_cli.core.submission.members import FileMember, is_junk
+from nersemble_cli.core.submission.names import canonical, expected_names
+from nersemble_cli.core.submission.validation import check_meshes, check_totals
+from nersemble_cli.core.submission.video_checks import check_video, wrong_frame_count, wrong_resolution
+
+_NUMBERS = re.compile(r"\d+")
+_OTHER_IMAGES = {".jpg", ".jpeg", ".webp", ".exr", ".bmp", ".tif", ".tiff", ".npy"}
+
+
+@dataclass(frozen=True)
+class VideoSource:
+    """Where a video comes from: PNG frames in order, or a video that is ready (then `frames` is empty)."""
+
+    slot: VideoSlot
+    path: Path
+    frames: tuple[Path, ...] = ()
+
+
+@dataclass
+class Renders:
+    """The checked contents of a folder of renders. `files` maps names in the zip to files taken as they are."""
+
+    benchmark: Benchmark
+    folder: Path
+    report: Report
+    videos: list[VideoSource] = field(default_factory=list)
+    files: dict[str, Path] = field(default_factory=dict)
+
+    @property
+    def num_frames(self) -> int:
+        """The frames to encode."""
+        return sum(len(video.frames) for video in self.videos)
+
+
+def scan(
+    benchmark: Benchmark,
+    folder: Path,
+    counts: FrameCounts,
+    progress: Progress | None = None,
+) -> Renders:
+    """Finds what is to be packed and checks all of it, to the checksums of every PNG; nothing is written.
+
+    Every problem is in `report.findings`. Raises `UsageError` if `folder` is none.
+    """
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise UsageError(f"{folder} {what}.", f"Give the folder that holds {_example(benchmark)}")
+    report = Report(str(folder), benchmark.name, "full")
+    renders = Renders(benchmark, folder, report)
+    if benchmark.has_videos:
+        report.frame_counts_from = counts.sources
+        report.notes += counts.notes
+        _scan_videos(renders, counts, progress or Silent())
+    else:
+        _scan_meshes(renders, progress or Silent())
+    return renders
+
+
+def _example(benchmark: Benchmark) -> str:
+    if benchmark.has_videos:
+        slot = benchmark.video_slots[0]
+        return f"{slot.path.removesuffix('.mp4')}/00000.png and so on."
+    return f"{benchmark.mesh_slots[0].path} and so on."
+
+
+def _entries(folder: Path, depth: int) -> list[Path]:
+    """What lies `depth` levels below `folder`, sorted; hidden things and junk are passed over."""
+    level = [folder]
+    for _ in range(depth):
+        level = [
+            child
+            for parent in level
+            if parent.is_dir()
+            for child in sorted(parent.iterdir())
+            if not child.name.startswith(".") and not is_junk(child.name)
+        ]
+    return level
+
+
+def _leave_out(renders: Renders, strangers: list[Path]) -> None:
+    """Notes what is in the folder but not part of the submission."""
+    if strangers:
+        names = [str(path.relative_to(renders.folder)) for path in strangers]
+        renders.report.notes.append(
+            f"left out, not part of a {renders.benchmark.name} submission: {listing(names)}"
+        )
+
+
+def _explain_nothing_found(renders: Renders) -> None:
+    top = [path.name for path in _entries(renders.folder, 1)]
+    found = f"It holds {listing(top)}." if top else "It is empty."
+    raise UsageError(
+        f"Nothing in {renders.folder} belongs to a {renders.benchmark.name} submission. {found}",
+        f"Expected {_example(renders.benchmark)}",
+    )
+
+
+def _scan_videos(renders: Renders, counts: FrameCounts, progress: Progress) -> None:
+    benchmark, report = renders.benchmark, renders.report
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    for path in _entries(renders.folder, 3):
+        name = canonical(str(path.relative_to(renders.folder)))
+        by_name[name if path.is_dir() else name.removesuffix(".mp4") + ".mp4"].append(path)
+    for slot in benchmark.video_slots:
+        name = canonical(slot.path)
+        candidates = by_name.pop(name.removesuffix(".mp4"), []) + by_name.pop(name, [])
+        if not candidates:
+            where = slot.path.removesuffix(".mp4")
+            message = f"Neither {where}/*.png nor {where}.mp4 is in {renders.folder}."
+            report.findings.append(Finding("missing_file", slot.path, message, expected=f"{where}/*.png"))
+        elif len(candidates) > 1:
+            message = f"It could be any of {', '.join(str(path) for path in candidates)}."
+            hint = "Keep one of them."
+            report.findings.append(
+                Finding("duplicate_file", slot.path, message, expected=1, actual=len(candidates), hint=hint)
+            )
+        elif candidates[0].is_dir():
+            frames = _frames_in(candidates[0], slot, report)
+            if frames:
+                renders.videos.append(VideoSource(slot, candidates[0], frames))
+        else:
+            renders.videos.append(VideoSource(slot, candidates[0]))
+            renders.files[slot.path] = candidates[0]
+    if not renders.videos and len(report.findings) == len(benchmark.video_slots):
+        _explain_nothing_found(renders)
+    _leave_out(renders, [path for paths in by_name.values() for path in paths])
+
+    progress.start("Checking renders", sum(len(v.frames) or 1 for v in renders.videos), "files")
+    conversions: Counter[str] = Counter()
+
+    def check(source: VideoSource, cancel: Cancel) -> tuple[VideoReport, Counter[str]]:
+        expected = counts.get(source.slot.participant, source.slot.sequence)
+        if source.frames:
+            return _check_frames(benchmark, source, expected, progress, cancel)
+        member = FileMember(source.slot.path, source.path)
+        video = check_video(member, benchmark, expected, cancel=cancel)
+        progress.advance()
+        return video, Counter()
+
+    for source, (video, converted) in in_threads(check, renders.videos, cpu_count()):
+        report.videos[source.slot.path] = video
+        report.findings += video.findings
+        conversions += converted
+    report.findings += check_totals(benchmark, report.videos, counts)
+    report.notes += [f"{n:,} frames: {conversion}" for conversion, n in conversions.items()]
+
+
+def _frames_in(folder: Path, slot: VideoSlot, report: Report) -> tuple[Path, ...]:
+    """The PNGs of a folder in the order of the last number in their names; findings if there are none, or if
+    the numbers are no sequence."""
+    files = _entries(folder, 1)
+    pngs = [path for path in files if path.suffix.lower() == ".png"]
+    if not pngs:
+        others = Counter(path.suffix for path in files if path.suffix.lower() in _OTHER_IMAGES)
+        found = ", ".join(f"{n} {suffix}" for suffix, n in others.items()) or "nothing else either"
+        message = f"{folder} holds no PNG ({found})."
+        hint = "Write frames as PNG, which loses nothing." if others else ""
+        report.findings.append(Finding("missing_file", slot.path, message, expected="*.png", hint=hint))
+        return ()
+    numbered: dict[int, list[Path]] = defaultdict(list)
+    unnumbered = []
+    for path in pngs:
+        if numbers := _NUMBERS.findall(path.stem):
+            numbered[int(numbers[-1])].append(path)
+        else:
+            unnumbered.append(path.name)
+    if unnumbered:
+        message = f"{len(unnumbered)} PNGs have no number in their names: {listing(unnumbered)}."
+        report.findings.append(Finding("unnumbered_frame", slot.path, message, actual=unnumbered[0]))
+    twice = {number: paths for number, paths in numbered.items() if len(paths) > 1}
+    if twice:
+        number, paths = next(iter(sorted(twice.items())))
+        same = ", ".join(path.name for path in paths[:3])
+        message = f"{len(twice)} numbers are there twice, such as {number}: {same}."
+        report.findings.append(
+            Finding("duplicate_frame", slot.path, message, expected=len(numbered), actual=len(pngs))
+        )
+    order = sorted(numbered)
+    steps = Counter(b - a for a, b in pairwise(order))
+    if len(steps) > 1:
+        step = min(steps)
+        missing = sorted(set(range(order[0], order[-1] + 1, step)) - numbered.keys())
+        if missing:
+            message = (
+                f"Between {order[0]} and {order[-1]}, {len(missing)} numbers are missing: {listing(missing)}."
+            )
+            report.findings.append(
+                Finding("frame_gap", slot.path, message, expected=len(order) + len(missing), actual=len(order))
+            )
+    return tuple(numbered[number][0] for number in order)
+
+
+def _check_frames(
+    benchmark: Benchmark, source: VideoSource, expected: int | None, progress: Progress, cancel: Cancel
+) -> tuple[VideoReport, Counter[str]]:
+    path, n = source.slot.path, len(source.frames)
+    findings = []
+    conversions: Counter[str] = Counter()
+    unreadable: list[str] = []
+    sizes: dict[tuple[int, int], list[str]] = defaultdict(list)
+    for frame in source.frames:
+        cancel.check()
+        try:
+            info = check_png(frame)
+            sizes[info.width, info.height].append(frame.name)
+            if info.conversion:
+                conversions[info.conversion] += 1
+        except InvalidInputError as error:
+            unreadable.append(f"{frame.name} {error.message}")
+        except OSError as error:
+            unreadable.append(f"{frame.name} cannot be read ({error.strerror})")
+        progress.advance()
+    if unreadable:
+        message = f"{len(unreadable)} of {n} frames in {source.path}: {listing(unreadable, 3)}."
+        findings.append(Finding("unreadable_image", path, message, expected=0, actual=len(unreadable)))
+    for size, frames in sizes.items():
+        if size != (benchmark.width, benchmark.height):
+            of = f"{len(frames)} of {n} frames ({listing(frames, 2)}) are"
+            findings.append(wrong_resolution(path, benchmark, *size, of=of))
+    if expected is not None and n != expected:
+        findings.append(wrong_frame_count(path, expected, n))
+    width, height = next(iter(sizes), (None, None))
+    video = VideoReport(path, width, height, num_frames_from_header=n, findings=tuple(findings))
+    return video, conversions
+
+
+def _scan_meshes(renders: Renders, progress: Progress) -> None:
+    by_name: Mapping[str, str] = {canonical(name): name for name in expected_names(renders.benchmark)}
+    strangers = []
+    for path in _entries(renders.folder, 3):
+        name = by_name.get(canonical(str(path.relative_to(renders.folder))))
+        if name is None or not path.is_file():
+            strangers.append(path)
+        elif name in renders.files:
+            message = f"It could be {renders.files[name]} or {path}."
+            renders.report.findings.append(
+                Finding("duplicate_file", name, message, expected=1, actual=2, hint="Keep one of them.")
+            )
+        else:
+            renders.files[name] = path
+    if not renders.files:
+        _explain_nothing_found(renders)
+    _leave_out(renders, strangers)
+    members = {name: FileMember(name, path) for name, path in renders.files.items()}
+    check_meshes(renders.report, renders.benchmark, members, closed=set(), quick=False, progress=progress)
+
+
+def demote(findings: list[Finding], codes: frozenset[str]) -> list[Finding]:
+    """The findings, those of `codes` as warnings."""
+    return [
+        Finding(f.code, f.path, f.message, f.expected, f.actual, f.hint, WARNING) if f.code in codes else f
+        for f in findings
+    ]

@@ -1,0 +1,242 @@
+"""The one validator: everything that is wrong with a submission, found in one pass and without network."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from nersemble_cli.core import settings
+from nersemble_cli.core.benchmarks import Benchmark, MeshSlot, VideoSlot, get_benchmark
+from nersemble_cli.core.errors import UsageError
+from nersemble_cli.core.metadata import FrameCounts, frame_counts
+from nersemble_cli.core.parallel import Cancel, Progress, Silent, cpu_count, in_threads
+from nersemble_cli.core.submission import names
+from nersemble_cli.core.submission.findings import CODES, ERROR, Finding, Report, VideoReport
+from nersemble_cli.core.submission.members import Member, ZipMember, open_zip, sort_members
+from nersemble_cli.core.submission.mesh_checks import check_mesh
+from nersemble_cli.core.submission.video_checks import check_video
+
+_UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+
+
+def validate_submission(
+    zip_path: str | Path,
+    benchmark: str | None = None,
+    folder: str | Path | None = None,
+    quick: bool = False,
+    progress: Progress | None = None,
+    workers: int | None = None,
+) -> Report:
+    """Finds everything that is wrong with a submission zip, whoever made it.
+
+    `benchmark` is "nvs", "mono" or "svfr"; None recognises it from the contents. Frame counts come from the
+    benchmark `folder` if it has them (see `FrameCounts`); the network is used only if a URL is configured and
+    nothing nearer knows them. With `quick`, only names, headers and sizes are looked at, as the server does.
+    Every video is read from the zip and decoded in constant memory; nothing is unpacked.
+
+    Raises `UsageError` if there is no such file or benchmark. Whatever the zip holds, it is told in the report.
+    """
+    zip_path = Path(zip_path)
+    task = get_benchmark(benchmark) if benchmark else None
+    if not zip_path.is_file():
+        hint = "Pack it first: nersemble pack" if zip_path.is_dir() else "Check the path."
+        what = "is a folder, not a zip" if zip_path.is_dir() else "does not exist"
+        raise UsageError(f"{zip_path} {what}.", hint)
+    data_folder = settings.existing_folder(Path(folder) if folder is not None else None)
+
+    def counts(chosen: Benchmark) -> FrameCounts:
+        return frame_counts(chosen, data_folder, settings.find_url())
+
+    return check_zip(zip_path, task, counts, quick=quick, progress=progress, workers=workers)
+
+
+def check_zip(
+    zip_path: Path,
+    benchmark: Benchmark | None,
+    counts: Callable[[Benchmark], FrameCounts],
+    *,
+    quick: bool = False,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    checked: Mapping[str, VideoReport] | None = None,
+) -> Report:
+    """As `validate_submission`. Videos in `checked` were decoded before they were put into the zip: for them only
+    the checksum is compared."""
+    report = Report(str(zip_path), benchmark.name if benchmark else None, "quick" if quick else "full")
+    with open_zip(zip_path) as archive:
+        if isinstance(archive, Finding):
+            report.findings.append(archive)
+            return report
+        members, flaws, others = sort_members(archive)
+        report.findings += others
+        wrapper = names.wrapper_of(members)
+        if wrapper:
+            message = f"Everything lies inside {wrapper}, where the server does not look."
+            report.findings.append(Finding("wrapper_folder", wrapper, message, expected="", actual=wrapper))
+        benchmark = benchmark or names.recognise(name.replace("\\", "/")[len(wrapper) :] for name in members)
+        if benchmark is None:
+            message = f"None of its {len(members)} files belongs to a submission."
+            report.findings.append(Finding("unknown_benchmark", None, message, actual=sorted(members)[:10]))
+            return report
+        report.benchmark = benchmark.name
+        matching = names.match(benchmark, members, wrapper)
+        report.findings += matching.findings
+        report.findings += flaws.values()
+        found = {name: members[actual] for name, actual in matching.found.items()}
+        closed = {name for name, actual in matching.found.items() if actual in flaws}
+        if benchmark.has_videos:
+            frames = counts(benchmark)
+            report.frame_counts_from = frames.sources
+            report.notes += frames.notes
+            check_videos(
+                report, benchmark, found, frames, closed=closed, quick=quick,
+                progress=progress, workers=workers, checked=checked,
+            )  # fmt: skip
+        else:
+            check_meshes(report, benchmark, found, closed=closed, quick=quick, progress=progress)
+    order = list(CODES)
+    report.findings.sort(key=lambda f: (f.severity != ERROR, order.index(f.code), f.path or ""))
+    return report
+
+
+def check_videos(
+    report: Report,
+    benchmark: Benchmark,
+    found: Mapping[str, Member],
+    frames: FrameCounts,
+    *,
+    closed: set[str],
+    quick: bool,
+    progress: Progress | None = None,
+    workers: int | None = None,
+    checked: Mapping[str, VideoReport] | None = None,
+) -> None:
+    """Adds to `report` what is wrong with the videos in `found` (name in the submission → file), and which are
+    missing. Those in `closed` are there but must not be opened."""
+    progress, checked = progress or Silent(), checked or {}
+    slots = []
+    for slot in benchmark.video_slots:
+        if slot.path not in found:
+            report.findings.append(missing_file(slot))
+        elif slot.path not in closed:
+            slots.append(slot)
+    workers = max(1, min(workers or cpu_count(), len(slots)))
+    threads = max(1, cpu_count() // workers)
+    progress.start("Checking videos", len(slots), "videos")
+
+    def check(slot: VideoSlot, cancel: Cancel) -> VideoReport:
+        member = found[slot.path]
+        expected = frames.get(slot.participant, slot.sequence)
+        damage = _damage(member) if not quick else None
+        if damage:
+            return VideoReport(slot.path, findings=(damage,))
+        if slot.path in checked:
+            return checked[slot.path]
+        return check_video(member, benchmark, expected, decode=not quick, threads=threads, cancel=cancel)
+
+    for slot, video in in_threads(check, slots, workers):
+        report.videos[slot.path] = video
+        report.findings += video.findings
+        progress.advance()
+    report.findings += check_totals(benchmark, report.videos, frames)
+
+
+def missing_file(slot: VideoSlot) -> Finding:
+    return Finding("missing_file", slot.path, "It is not there.", expected=slot.path)
+
+
+def _damage(member: Member) -> Finding | None:
+    """The finding that a file in a zip does not fit its checksum."""
+    if not isinstance(member, ZipMember):
+        return None
+    try:
+        member.check_checksum()
+    except _UNREADABLE as error:
+        return Finding("damaged_file", member.path, f"It cannot be read whole: {error}.")
+    return None
+
+
+def check_totals(benchmark: Benchmark, videos: Mapping[str, VideoReport], frames: FrameCounts) -> list[Finding]:
+    """Where only a participant's sum is known: cameras must agree, and the sum must be right."""
+    findings = []
+    lengths: dict[int, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
+    for slot in benchmark.video_slots:
+        video = videos.get(slot.path)
+        if slot.participant in frames.totals and video and video.num_frames is not None:
+            lengths[slot.participant][slot.sequence][slot.path] = video.num_frames
+    for participant, sequences in lengths.items():
+        for paths in sequences.values():
+            # The number that most cameras have is taken for the right one.
+            counted = list(paths.values())
+            usual = max(set(counted), key=lambda n: (counted.count(n), n))
+            findings += [
+                Finding(
+                    "wrong_frame_count",
+                    path,
+                    f"It has {n} frames, other cameras of this sequence have {usual}.",
+                    expected=usual,
+                    actual=n,
+                )
+                for path, n in paths.items()
+                if n != usual
+            ]
+        unknown = [s for s in benchmark.test_sequences[participant] if frames.get(participant, s) is None]
+        known = sum(frames.get(participant, s) or 0 for s in benchmark.test_sequences[participant])
+        if findings or len(sequences) < len(unknown):
+            continue  # the sum says nothing before these are mended
+        total = known + sum(next(iter(paths.values())) for paths in sequences.values())
+        if total != frames.totals[participant]:
+            findings.append(
+                Finding(
+                    "wrong_frame_count",
+                    f"{participant:03d}",
+                    f"The test sequences of {participant} have {total} frames together, "
+                    f"expected {frames.totals[participant]}.",
+                    expected=frames.totals[participant],
+                    actual=total,
+                    hint=f"To learn which sequence it is, fetch the counts: nersemble download {benchmark.name}",
+                )
+            )
+    return findings
+
+
+def check_meshes(
+    report: Report,
+    benchmark: Benchmark,
+    found: Mapping[str, Member],
+    *,
+    closed: set[str],
+    quick: bool,
+    progress: Progress | None = None,
+) -> None:
+    """Adds to `report` what is wrong with the meshes and landmarks in `found`, and which are missing. Those in
+    `closed` are there but must not be opened."""
+    progress = progress or Silent()
+    slots = []
+    begun = {slot.kind for slot in benchmark.mesh_slots if slot.path in found or slot.landmarks_path in found}
+    if not begun:
+        message = "It holds neither posed nor neutral meshes."
+        expected = "mesh_posed.ply or mesh_neutral.ply for each of the 391 images"
+        report.findings.append(Finding("missing_task", None, message, expected=expected))
+    for slot in benchmark.mesh_slots:
+        if slot.kind not in begun:
+            continue
+        if slot.path not in found:
+            report.findings.append(missing_mesh(slot))
+        elif slot.path not in closed:
+            slots.append(slot)
+    progress.start("Checking meshes", len(slots), "meshes")
+    for slot in slots:
+        landmarks = found.get(slot.landmarks_path) if slot.landmarks_path not in closed else None
+        mesh = check_mesh(slot, found[slot.path], landmarks, parse=not quick)
+        report.meshes[slot.path] = mesh
+        report.findings += mesh.findings
+        progress.advance()
+
+
+def missing_mesh(slot: MeshSlot) -> Finding:
+    message = f"The subtask '{slot.kind}' is begun, but this mesh is not there."
+    return Finding("missing_mesh", slot.path, message, expected=slot.path)

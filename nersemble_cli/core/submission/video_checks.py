@@ -1,0 +1,252 @@
+"""What is wrong with one video of a submission."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from nersemble_cli.core.benchmarks import Benchmark
+from nersemble_cli.core.errors import InvalidInputError, listing
+from nersemble_cli.core.parallel import Cancel
+from nersemble_cli.core.submission.findings import Finding, VideoReport
+from nersemble_cli.core.submission.members import Member
+from nersemble_cli.core.video import open_video, plane_rows
+
+if TYPE_CHECKING:
+    import av
+    import numpy as np
+    from numpy.typing import NDArray
+
+    LumaSample = NDArray[np.int16]
+
+FrameObserver = Callable[[int, "av.VideoFrame"], None]
+
+STRIDE = 8  # luma is looked at on every eighth row and column
+CORNER = 8  # the upper corners, in samples: 64 × 64 pixels
+WHITE_LUMA = 225  # white is 235 in limited range; a head never fills both upper corners
+BLANK_SPREAD = 4
+STILL_DIFFERENCE = 8  # above what CRF 14 makes of equal frames, below what a moving eyelid does
+STILL_FROM = 8  # a video of fewer frames may stand still
+LARGEST_PIXEL_RATIO = 16  # a picture much larger than it should be is not decoded at all
+# ITU-T H.273 matrix coefficients as FFmpeg numbers them: unspecified and the two names of BT.601.
+BT601_COLORSPACES = (2, 5, 6)
+FULL_RANGE = 2
+EIGHT_BIT_LUMA_FIRST = ("yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p", "nv12", "gray")
+UNREADABLE = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, InvalidInputError)
+
+
+def check_video(
+    member: Member,
+    benchmark: Benchmark,
+    expected_frames: int | None,
+    *,
+    decode: bool = True,
+    threads: int = 1,
+    cancel: Cancel | None = None,
+    on_frame: FrameObserver | None = None,
+) -> VideoReport:
+    """Checks a video: its header and, with `decode`, every frame to the last one.
+
+    `expected_frames` of None means that the number is not known. `on_frame(t, frame)` sees each decoded frame.
+    Memory does not grow with the video. Raises nothing but `Cancelled`; what is wrong is in the report.
+    """
+    cancel = cancel or Cancel()
+    try:
+        with member.open() as file, open_video(file, threads) as (container, stream):
+            report = _read_header(member.path, stream)
+            findings = _check_header(report, benchmark, stream, n_audio=len(container.streams.audio))
+            too_large = (report.width or 0) * (report.height or 0) > LARGEST_PIXEL_RATIO * (
+                benchmark.width * benchmark.height
+            )
+            if decode and not too_large:
+                contents = _decode(container, stream, cancel, on_frame)
+                findings += _check_contents(report, contents)
+                # After damage, the frames that follow are not counted: the header's number says more.
+                if not contents.damage:
+                    report = replace(report, num_frames_from_content=contents.num_frames)
+    except UNREADABLE as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        finding = Finding("unreadable_video", member.path, f"It cannot be opened as a video: {reason}.")
+        return VideoReport(member.path, findings=(finding,))
+    if expected_frames is not None and report.num_frames != expected_frames:
+        findings.insert(0, wrong_frame_count(member.path, expected_frames, report.num_frames))
+    return replace(report, findings=tuple(findings))
+
+
+def wrong_frame_count(path: str, expected: int, actual: int | None) -> Finding:
+    """The finding, with the likeliest reason as its hint."""
+    difference = (actual or 0) - expected
+    hint = ""
+    if difference == -1:
+        hint = "Is the first or the last timestep missing (a loop that ends one too early)?"
+    elif difference == 1:
+        hint = "Is a frame written twice, or a loop one too long?"
+    elif actual and abs(expected / actual - round(expected / actual)) < 0.02 and expected > actual:
+        hint = f"Was only every {round(expected / actual)}th timestep rendered?"
+    return Finding(
+        "wrong_frame_count",
+        path,
+        f"It has {actual if actual is not None else 'no'} frames, expected {expected}.",
+        expected=expected,
+        actual=actual,
+        hint=hint,
+    )
+
+
+def wrong_resolution(path: str, benchmark: Benchmark, width: int, height: int, of: str = "It is") -> Finding:
+    """The finding, saying so if width and height are swapped."""
+    swapped = (width, height) == (benchmark.height, benchmark.width) and width != height
+    return Finding(
+        "wrong_resolution",
+        path,
+        f"{of} {width}×{height} (width×height), expected {benchmark.width}×{benchmark.height}.",
+        expected=[benchmark.width, benchmark.height],
+        actual=[width, height],
+        hint=f"Width and height are swapped: {benchmark.name} is {benchmark.height} high." if swapped else "",
+    )
+
+
+def _read_header(path: str, stream: av.VideoStream) -> VideoReport:
+    context = stream.codec_context
+    return VideoReport(
+        path,
+        width=context.width,
+        height=context.height,
+        fps=float(stream.average_rate) if stream.average_rate else None,
+        codec=context.name,
+        pixel_format=context.pix_fmt,
+        num_frames_from_header=stream.frames or None,
+    )
+
+
+def _check_header(
+    report: VideoReport, benchmark: Benchmark, stream: av.VideoStream, n_audio: int
+) -> list[Finding]:
+    findings = []
+
+    def add(code: str, message: str, expected: Any, actual: Any) -> None:
+        findings.append(Finding(code, report.path, message, expected=expected, actual=actual))
+
+    if (report.width, report.height) != (benchmark.width, benchmark.height):
+        findings.append(wrong_resolution(report.path, benchmark, report.width or 0, report.height or 0))
+    assert benchmark.fps is not None
+    fps = float(benchmark.fps)
+    if report.fps is None or abs(report.fps - fps) > 0.01:
+        actual = round(report.fps, 3) if report.fps else None
+        add("wrong_fps", f"It has {actual} frames a second, expected {fps:g}.", fps, actual)
+    if report.codec != "h264":
+        add("wrong_codec", f"It is {report.codec}, expected h264.", "h264", report.codec)
+    if report.pixel_format != "yuv420p":
+        message = f"Its pixel format is {report.pixel_format}, expected yuv420p."
+        add("wrong_pixel_format", message, "yuv420p", report.pixel_format)
+    context = stream.codec_context
+    colorspace, color_range = int(context.colorspace), int(context.color_range)
+    if colorspace not in BT601_COLORSPACES or color_range == FULL_RANGE:
+        tags = [] if colorspace in BT601_COLORSPACES else [_colorspace_name(colorspace)]
+        tags += ["full range"] if color_range == FULL_RANGE else []
+        message = f"Its colours are tagged as {', '.join(tags)}."
+        add("wrong_color_tags", message, "no colour tags", tags)
+    if n_audio:
+        add("audio_track", "It has an audio track.", 0, n_audio)
+    return findings
+
+
+def _colorspace_name(number: int) -> str:
+    return {0: "RGB", 1: "BT.709", 4: "FCC", 7: "SMPTE 240M", 9: "BT.2020", 10: "BT.2020"}.get(
+        number, f"colour space {number}"
+    )
+
+
+@dataclass
+class _Contents:
+    """What decoding showed."""
+
+    num_frames: int = 0
+    damage: str = ""
+    blank: tuple[int, ...] = ()
+    longest_still: tuple[int, int] = (0, 0)  # first frame, length
+    corner_luma: float | None = None  # median over the frames of the lighter upper corner
+    rotation: int = 0
+
+
+def _luma(frame: av.VideoFrame) -> LumaSample:
+    """Every eighth luma sample of a frame, without copying the rest."""
+    import numpy as np
+
+    if frame.format.name not in EIGHT_BIT_LUMA_FIRST:
+        frame = frame.reformat(format="gray")
+    rows = plane_rows(frame.planes[0])
+    return rows[: frame.height : STRIDE, : frame.width : STRIDE].astype(np.int16)
+
+
+def _decode(
+    container: av.container.InputContainer,
+    stream: av.VideoStream,
+    cancel: Cancel,
+    on_frame: FrameObserver | None,
+) -> _Contents:
+    import av
+    import numpy as np
+
+    contents = _Contents()
+    corners: list[float] = []
+    blank: list[int] = []
+    still_start, still_luma = 0, None
+    try:
+        for t, frame in enumerate(container.decode(stream)):
+            cancel.check()
+            contents.num_frames = t + 1
+            if frame.is_corrupt and not contents.damage:
+                contents.damage = f"frame {t} does not decode"
+            luma = _luma(frame)
+            if int(luma.max()) - int(luma.min()) <= BLANK_SPREAD:
+                blank.append(t)
+            top = luma[:CORNER]
+            corners.append(max(float(top[:, :CORNER].mean()), float(top[:, -CORNER:].mean())))
+            if (
+                still_luma is None
+                or luma.shape != still_luma.shape
+                or (int(np.abs(luma - still_luma).max()) > STILL_DIFFERENCE)
+            ):
+                still_start, still_luma = t, luma
+            if t + 1 - still_start > contents.longest_still[1]:
+                contents.longest_still = (still_start, t + 1 - still_start)
+            contents.rotation = frame.rotation
+            if on_frame:
+                on_frame(t, frame)
+    except (av.FFmpegError, *UNREADABLE) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        contents.damage = contents.damage or f"decoding stops near frame {contents.num_frames} ({reason})"
+    contents.blank = tuple(blank)
+    contents.corner_luma = float(np.median(corners)) if corners else None
+    return contents
+
+
+def _check_contents(report: VideoReport, contents: _Contents) -> list[Finding]:
+    findings = []
+    path, promised, n = report.path, report.num_frames_from_header, contents.num_frames
+    if contents.damage:
+        message = f"Its data is damaged: {contents.damage}."
+        findings.append(Finding("damaged_video", path, message, expected=promised, actual=n))
+    elif promised is not None and promised != n:
+        message = f"Its header promises {promised} frames, {n} decode."
+        findings.append(Finding("damaged_video", path, message, expected=promised, actual=n))
+    if contents.rotation:
+        message = f"It asks to be rotated by {contents.rotation}°."
+        findings.append(Finding("rotated_video", path, message, expected=0, actual=contents.rotation))
+    if contents.blank:
+        message = f"{len(contents.blank)} of {n} frames have one colour: {listing(contents.blank)}."
+        findings.append(Finding("blank_frames", path, message, expected=0, actual=len(contents.blank)))
+    start, length = contents.longest_still
+    if n >= STILL_FROM and 2 * length >= n and len(contents.blank) < n:
+        message = f"Frames {start} to {start + length - 1} of {n} are the same."
+        findings.append(Finding("frozen_video", path, message, expected="motion", actual=length))
+    if contents.corner_luma is not None and contents.corner_luma < WHITE_LUMA and len(contents.blank) < n:
+        message = f"Its upper corners have luma {contents.corner_luma:.0f}, white has 235."
+        findings.append(
+            Finding("background_not_white", path, message, expected=235, actual=round(contents.corner_luma))
+        )
+    return findings
