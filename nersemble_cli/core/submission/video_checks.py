@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nersemble_cli.core.benchmarks import Benchmark
 from nersemble_cli.core.errors import InvalidInputError, listing
@@ -182,6 +182,35 @@ def _luma(frame: av.VideoFrame) -> LumaSample:
     return rows[: frame.height : STRIDE, : frame.width : STRIDE].astype(np.int16)
 
 
+def _frames(
+    container: av.container.InputContainer, stream: av.VideoStream
+) -> Iterator[av.VideoFrame]:
+    """Decoded frames. Raises `InvalidInputError` where data is broken that the decoder would swallow."""
+    extradata = stream.codec_context.extradata or b""
+    # Byte 4 of an avcC record (ISO/IEC 14496-15) has the size of the lengths before each NAL unit.
+    length_size = (extradata[4] & 3) + 1 if stream.codec_context.name == "h264" and extradata[:1] == b"\x01" else 0
+    for packet in container.demux(stream):
+        if length_size and packet.size:
+            _check_nal_units(memoryview(cast(bytes, packet)), length_size)
+        yield from packet.decode()
+
+
+def _check_nal_units(packet: memoryview, length_size: int) -> None:
+    """Raises `InvalidInputError` if a packet is not a row of NAL units, or one holds three zero bytes in a row.
+
+    H.264 (7.4.1) forbids those inside a unit. A decoder that meets them takes the unit to end there, and may
+    make up the rest of a picture from nothing, without a word: so look blocks that were never written to disk.
+    """
+    position = 0
+    while position + length_size <= len(packet):
+        start = position + length_size
+        position = start + int.from_bytes(packet[position:start], "big")
+        if position > len(packet) or b"\0\0\0" in bytes(packet[start:position]):
+            raise InvalidInputError("zeros where there should be data")
+    if position != len(packet):
+        raise InvalidInputError("broken data")
+
+
 def _decode(
     container: av.container.InputContainer,
     stream: av.VideoStream,
@@ -196,7 +225,7 @@ def _decode(
     blank: list[int] = []
     still_start, still_luma = 0, None
     try:
-        for t, frame in enumerate(container.decode(stream)):
+        for t, frame in enumerate(_frames(container, stream)):
             cancel.check()
             contents.num_frames = t + 1
             if frame.is_corrupt and not contents.damage:

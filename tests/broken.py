@@ -1,0 +1,339 @@
+"""One recipe per finding code for a small submission, or renders, that have this flaw."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nersemble_cli.core.benchmarks import NVS, SVFR
+from nersemble_cli.core.mesh import mesh_to_ply
+from tests import made_up
+from tests.made_up import Files
+
+VIDEO = "475/HAIR/cam_222200037.mp4"
+OTHER_VIDEO = "475/HAIR/cam_222200039.mp4"
+SLOT = SVFR.mesh_slots[0]
+MESH, LANDMARKS = SLOT.path, SLOT.landmarks_path
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """`make` writes the broken thing to a path that does not exist yet. `path` is where the finding points."""
+
+    make: Callable[[Path], object]
+    path: str | None
+    benchmark: str = "nvs"
+    is_renders: bool = False
+
+
+RECIPES: dict[str, Recipe] = {}
+
+
+def recipe(
+    code: str, path: str | None, benchmark: str = "nvs", is_renders: bool = False
+) -> Callable[[Callable[[Path], object]], Callable[[Path], object]]:
+    def register(make: Callable[[Path], object]) -> Callable[[Path], object]:
+        RECIPES[code] = Recipe(make, path, benchmark, is_renders)
+        return make
+
+    return register
+
+
+def files_recipe(code: str, path: str | None, benchmark: str = "nvs") -> Callable[..., None]:
+    """A recipe that changes the files of a right submission."""
+
+    def register(change: Callable[[Files], object]) -> None:
+        def make(target: Path) -> None:
+            files = made_up.SUBMISSIONS[benchmark]()
+            changed = change(files)
+            made_up.write_zip(target, changed if isinstance(changed, dict) else files)
+
+        RECIPES[code] = Recipe(make, path, benchmark)
+
+    return register
+
+
+def patch_headers(path: Path, name: str, offset_local: int, offset_central: int, value: int) -> None:
+    """Overwrites a 16-bit field of one file in both of its headers."""
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        local = archive.getinfo(name).header_offset
+        central = archive.start_dir
+    struct.pack_into("<H", data, local + offset_local, value)
+    while data[central + 46 : central + 46 + len(name)] != name.encode():
+        central += 46 + sum(struct.unpack_from("<HHH", data, central + 28))
+    struct.pack_into("<H", data, central + offset_central, value)
+    path.write_bytes(data)
+
+
+# The zip itself
+
+
+@recipe("not_a_zip", None)
+def _(path: Path) -> None:
+    whole = made_up.write_zip(path, made_up.nvs()).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+@files_recipe("unknown_benchmark", None)
+def _(files: Files) -> Files:
+    return {"holiday/beach.jpg": b"sand"}
+
+
+@files_recipe("wrapper_folder", "my_results/")
+def _(files: Files) -> Files:
+    return {f"my_results/{name}": data for name, data in files.items()}
+
+
+@recipe("duplicate_file", VIDEO)
+def _(path: Path) -> None:
+    made_up.write_zip(path, [*made_up.nvs().items(), (VIDEO, b"")][::-1])
+
+
+@files_recipe("unsafe_path", "../../.bashrc")
+def _(files: Files) -> None:
+    files["../../.bashrc"] = b"echo"
+
+
+@recipe("encrypted_file", VIDEO)
+def _(path: Path) -> None:
+    patch_headers(made_up.write_zip(path, made_up.nvs()), VIDEO, 6, 8, 1)
+
+
+@recipe("unsupported_compression", VIDEO)
+def _(path: Path) -> None:
+    patch_headers(made_up.write_zip(path, made_up.nvs()), VIDEO, 8, 10, 9)
+
+
+@recipe("damaged_file", VIDEO)
+def _(path: Path) -> None:
+    data = bytearray(made_up.write_zip(path, made_up.nvs()).read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        start = archive.getinfo(VIDEO).header_offset
+    data[start + 30 + len(VIDEO) + 2000] ^= 0xFF
+    path.write_bytes(data)
+
+
+@recipe("suspicious_size", VIDEO)
+def _(path: Path) -> None:
+    files = made_up.nvs() | {VIDEO: bytes(20_000_000)}
+    made_up.write_zip(path, files, zipfile.ZIP_DEFLATED)
+
+
+@files_recipe("junk_file", "__MACOSX/475/._HAIR")
+def _(files: Files) -> None:
+    files["__MACOSX/475/._HAIR"] = b"\x00\x05\x16\x07"
+
+
+@files_recipe("unexpected_file", "475/HAIR/notes.txt")
+def _(files: Files) -> None:
+    files["475/HAIR/notes.txt"] = b"best run so far"
+
+
+@files_recipe("missing_file", VIDEO)
+def _(files: Files) -> None:
+    del files[VIDEO]
+
+
+# Videos
+
+
+@files_recipe("unreadable_video", VIDEO)
+def _(files: Files) -> None:
+    files[VIDEO] = b"This is a text that somebody called mp4.\n" * 100
+
+
+@files_recipe("damaged_video", VIDEO)
+def _(files: Files) -> None:
+    data = bytearray(files[VIDEO])
+    middle = len(data) // 2
+    data[middle : middle + 2000] = bytes(2000)
+    files[VIDEO] = bytes(data)
+
+
+@files_recipe("wrong_frame_count", VIDEO)
+def _(files: Files) -> None:
+    files[VIDEO] = made_up.video("nvs", made_up.N_FRAMES - 1)
+
+
+@files_recipe("wrong_resolution", VIDEO)
+def _(files: Files) -> None:
+    frames = [frame.swapaxes(0, 1) for frame in made_up.head_frames(NVS)]
+    files[VIDEO] = made_up.encode(NVS, frames, width=NVS.height, height=NVS.width)
+
+
+@files_recipe("blank_frames", VIDEO)
+def _(files: Files) -> None:
+    frames = made_up.head_frames(NVS)
+    files[VIDEO] = made_up.encode(NVS, [frames[0], np.full_like(frames[1], 255), frames[2]])
+
+
+@files_recipe("wrong_color_tags", VIDEO)
+def _(files: Files) -> None:
+    files[VIDEO] = made_up.encode_with("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709")
+
+
+@files_recipe("rotated_video", VIDEO)
+def _(files: Files) -> None:
+    files[VIDEO] = made_up.remux(files[VIDEO], before=("-display_rotation", "90"))
+
+
+@files_recipe("wrong_fps", VIDEO)
+def _(files: Files) -> None:
+    files[VIDEO] = made_up.encode_with("-vf", "setpts=N/30/TB", "-r", "30")
+
+
+@files_recipe("wrong_codec", VIDEO)
+def _(files: Files) -> None:
+    files[VIDEO] = made_up.encode_with("-c:v", "mpeg4")
+
+
+@files_recipe("wrong_pixel_format", VIDEO)
+def _(files: Files) -> None:
+    files[VIDEO] = made_up.encode_with("-pix_fmt", "yuv444p")
+
+
+@files_recipe("audio_track", VIDEO)
+def _(files: Files) -> None:
+    silence = ("-f", "lavfi", "-t", "0.04", "-i", "anullsrc")
+    files[VIDEO] = made_up.encode_with("-c:a", "aac", before=silence)
+
+
+@files_recipe("frozen_video", VIDEO)
+def _(files: Files) -> Files:
+    moving, still = made_up.video("nvs", 8), made_up.encode(NVS, made_up.head_frames(NVS, 1) * 8)
+    return dict.fromkeys(files, moving) | {VIDEO: still}
+
+
+@files_recipe("background_not_white", VIDEO)
+def _(files: Files) -> None:
+    files[VIDEO] = made_up.encode(NVS, [np.where(f == 255, 0, f) for f in made_up.head_frames(NVS)])
+
+
+# Meshes
+
+
+@files_recipe("missing_task", None, "svfr")
+def _(files: Files) -> Files:
+    return {"017/readme.txt": b""}
+
+
+@files_recipe("missing_mesh", MESH, "svfr")
+def _(files: Files) -> None:
+    del files[MESH]
+
+
+@files_recipe("unreadable_mesh", MESH, "svfr")
+def _(files: Files) -> None:
+    files[MESH] = files[MESH][:5000]
+
+
+@files_recipe("empty_mesh", MESH, "svfr")
+def _(files: Files) -> None:
+    files[MESH] = mesh_to_ply(made_up.face_vertices(), np.empty((0, 3), np.int32))
+
+
+@files_recipe("non_finite_vertices", MESH, "svfr")
+def _(files: Files) -> None:
+    vertices = made_up.face_vertices().copy()
+    vertices[7] = np.nan
+    files[MESH] = mesh_to_ply(vertices, made_up.face_triangles())
+
+
+@files_recipe("face_index_out_of_range", MESH, "svfr")
+def _(files: Files) -> None:
+    faces = made_up.face_triangles().copy()
+    faces[3, 1] = 5023
+    files[MESH] = mesh_to_ply(made_up.face_vertices(), faces)
+
+
+def quads_ply(encoding: str = "ascii") -> bytes:
+    """5023 vertices and as many quads, written by hand: trimesh writes triangles only."""
+    n = len(made_up.face_vertices())
+    header = (
+        f"ply\nformat {encoding} 1.0\nelement vertex {n}\nproperty float x\nproperty float y\nproperty float z\n"
+        f"element face {n}\nproperty list uchar int vertex_indices\nend_header\n"
+    )
+    lines = [" ".join(map(repr, map(float, v))) for v in made_up.face_vertices()]
+    lines += [f"4 {i} {(i + 1) % n} {(i + 2) % n} {(i + 3) % n}" for i in range(n)]
+    return (header + "\n".join(lines) + "\n").encode()
+
+
+@files_recipe("non_triangle_faces", MESH, "svfr")
+def _(files: Files) -> None:
+    files[MESH] = quads_ply()
+
+
+@files_recipe("lost_vertices", MESH, "svfr")
+def _(files: Files) -> None:
+    files[MESH] = made_up.ply(5009)
+
+
+@files_recipe("missing_landmarks", LANDMARKS, "svfr")
+def _(files: Files) -> None:
+    files[MESH] = made_up.ply(2000)
+
+
+@files_recipe("wrong_landmarks", LANDMARKS, "svfr")
+def _(files: Files) -> None:
+    files[LANDMARKS] = made_up.npy(made_up.now_landmarks()[:, :2])
+
+
+@files_recipe("non_finite_landmarks", LANDMARKS, "svfr")
+def _(files: Files) -> None:
+    landmarks = made_up.now_landmarks()
+    landmarks[4] = np.inf
+    files[LANDMARKS] = made_up.npy(landmarks)
+
+
+@files_recipe("landmarks_off_mesh", LANDMARKS, "svfr")
+def _(files: Files) -> None:
+    files[LANDMARKS] = made_up.npy(1000 * made_up.now_landmarks())  # millimetres beside metres
+
+
+@files_recipe("landmarks_mirrored", LANDMARKS, "svfr")
+def _(files: Files) -> None:
+    files[LANDMARKS] = made_up.npy(made_up.now_landmarks()[[3, 2, 1, 0, 4, 6, 5]])
+
+
+# Renders
+
+
+def renders_recipe(code: str) -> Callable[[Callable[[Path], object]], None]:
+    """A recipe that changes the frames of one video of complete renders."""
+
+    def register(change: Callable[[Path], object]) -> None:
+        def make(target: Path) -> None:
+            made_up.write_renders(target, NVS)
+            change(target / VIDEO.removesuffix(".mp4"))
+
+        RECIPES[code] = Recipe(make, VIDEO, is_renders=True)
+
+    return register
+
+
+@renders_recipe("unreadable_image")
+def _(frames: Path) -> None:
+    data = (frames / "00001.png").read_bytes()
+    (frames / "00001.png").unlink()
+    (frames / "00001.png").write_bytes(data[:1000] + b"\0" + data[1001:])
+
+
+@renders_recipe("frame_gap")
+def _(frames: Path) -> None:
+    (frames / "00002.png").rename(frames / "00003.png")
+
+
+@renders_recipe("unnumbered_frame")
+def _(frames: Path) -> None:
+    (frames / "last.png").write_bytes(made_up.png(made_up.head_frame(NVS, 0)))
+
+
+@renders_recipe("duplicate_frame")
+def _(frames: Path) -> None:
+    (frames / "frame_2.png").hardlink_to(frames / "00002.png")

@@ -1,0 +1,57 @@
+"""Every finding code: a broken submission has it, the tool finds it, and the user is told what to do."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nersemble_cli.core.submission.findings import CODES
+from tests import made_up
+from tests.broken import RECIPES
+from tests.conftest import Run
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_every_code_has_a_recipe() -> None:
+    assert RECIPES.keys() == CODES.keys()
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_code_is_found_where_it_is(code: str, run: Run, folder: Path, tmp_path: Path) -> None:
+    recipe = RECIPES[code]
+    target = tmp_path / "broken"
+    recipe.make(target)
+    if code == "frozen_video":  # shorter videos may stand still
+        folder = made_up.write_metadata(tmp_path / "longer", 8)
+    if recipe.is_renders:
+        result = run("pack", "nvs", target, tmp_path / "out.zip", "-f", folder, "--dry-run", "--json")
+    else:
+        task = () if code == "unknown_benchmark" else ("--benchmark", recipe.benchmark)
+        result = run("validate", target, "-f", folder, "--json", *task)
+    document = json.loads(result.out)
+    found = [f for f in document["findings"] if f["code"] == code]
+    assert found, document["findings"]
+    assert recipe.path in [f["path"] for f in found]
+    assert all(f["severity"] == CODES[code].severity for f in found)
+    assert all(f["hint"] and f["message"] for f in found)
+    assert result.status == (1 if any(f["severity"] == "error" for f in document["findings"]) else 0)
+    assert result.err == "" or "Frame counts" in result.err
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_code_is_documented(code: str) -> None:
+    row = next(line for line in README.read_text().splitlines() if line.startswith(f"| `{code}` |"))
+    assert CODES[code].severity in row
+    assert CODES[code].meaning in row
+
+
+@pytest.mark.parametrize("name", made_up.SUBMISSIONS)
+def test_right_submission_has_no_findings(name: str, run: Run, folder: Path, tmp_path: Path) -> None:
+    path = made_up.write_zip(tmp_path / "right.zip", made_up.SUBMISSIONS[name]())
+    result = run("validate", path, "-f", folder, "--json", "--strict")
+    assert json.loads(result.out)["findings"] == []
+    assert json.loads(result.out)["benchmark"] == name
+    assert result.status == 0
