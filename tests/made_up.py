@@ -141,7 +141,9 @@ def svfr(*kinds: str) -> Files:
 SUBMISSIONS = {"nvs": nvs, "mono": mono, "svfr": svfr}
 
 
-def write_zip(path: Path, files: Files | Iterable[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED) -> Path:
+def write_zip(
+    path: Path, files: Files | Iterable[tuple[str, bytes]], compression: int = zipfile.ZIP_STORED
+) -> Path:
     """A zip by Python's own writer, which knows nothing of submissions."""
     items = files.items() if isinstance(files, Mapping) else files
     with zipfile.ZipFile(path, "w", compression) as archive, warnings.catch_warnings():

@@ -10,6 +10,7 @@ from nersemble_cli.core.benchmarks import Benchmark, get_benchmark
 from nersemble_cli.core.submission.findings import CODES, ERROR, Finding, Report
 
 SHOWN_PER_CODE = 5
+SHOWN_HINTS = 2
 STYLES = {"error": "bold red", "warning": "yellow"}
 
 
@@ -85,14 +86,21 @@ def show_findings(output: Output, findings: list[Finding]) -> None:
         same = list(group)
         output.print()
         output.print(f"{severity} {code} ({len(same)}): {CODES[code].meaning}", style=STYLES[severity])
+        # The other side of a missing file is not told twice.
+        misnamed = [f for f in same if code == "unexpected_file" and f.expected]
+        if misnamed:
+            output.print(f"{len(misnamed)} files are there under wrong names, see what is missing.", indent=2)
+            same = [f for f in same if f not in misnamed]
         hints: dict[str, None] = {}
         for finding in same[:SHOWN_PER_CODE]:
             output.print(f"{finding.path}: {finding.message}" if finding.path else finding.message, indent=2)
             hints[finding.hint] = None
         if len(same) > SHOWN_PER_CODE:
             output.print(f"… and {len(same) - SHOWN_PER_CODE} more (--json lists all)", indent=2)
-        for hint in hints:
+        for hint in list(hints)[:SHOWN_HINTS]:
             output.print(f"→ {hint}", indent=2)
+        if len(hints) > SHOWN_HINTS:
+            output.print("→ and so on for the others.", indent=2)
 
 
 def tally(n_errors: int, n_warnings: int) -> str:

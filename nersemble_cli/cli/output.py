@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ from rich.table import Table
 from rich.text import Text
 
 from nersemble_cli.core.errors import NersembleError
+
+WIDTH_OF_A_PIPE = 160
 
 
 def human_size(n_bytes: float) -> str:
@@ -63,13 +66,19 @@ class ProgressBars:
             self._bars.advance(self._task, n)
 
 
+def _console(is_terminal: bool, stderr: bool) -> Console:
+    # What is piped is not cut to a width that nobody sees.
+    width = None if is_terminal or "COLUMNS" in os.environ else WIDTH_OF_A_PIPE
+    return Console(stderr=stderr, highlight=False, soft_wrap=not is_terminal, width=width)
+
+
 class Output:
     """Where a command writes. With `as_json`, stdout gets nothing but the document given to `json`."""
 
     def __init__(self, as_json: bool = False) -> None:
         self.as_json = as_json
-        self._stdout = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
-        self._stderr = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
+        self._stdout = _console(sys.stdout.isatty(), stderr=False)
+        self._stderr = _console(sys.stderr.isatty(), stderr=True)
 
     def print(self, text: str = "", style: str | None = None, indent: int = 0) -> None:
         """A line of the result, as it is (no markup)."""
@@ -129,7 +138,13 @@ def _finite(value: Any) -> Any:
 def plain_table(*columns: str, title: str | None = None) -> Table:
     """A table without a frame, which stays readable when it is piped. Columns starting with ">" align right."""
     table = Table(
-        title=title, box=None, title_justify="left", title_style="bold", header_style="bold", pad_edge=False
+        title=title,
+        box=None,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        pad_edge=False,
+        collapse_padding=True,
     )
     for column in columns:
         table.add_column(escape(column.lstrip(">")), justify="right" if column.startswith(">") else "left")

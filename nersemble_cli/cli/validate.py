@@ -55,7 +55,8 @@ def validate(
         output.note(f"Frame counts are from {' and '.join(report.frame_counts_from)}.")
     output.print()
     valid = report.is_valid(strict)
-    what = f"{report.submission} is {'a valid' if valid else 'not a valid'} {report.benchmark or ''} submission"
+    kind = f"{report.benchmark} submission" if report.benchmark else "submission"
+    what = f"{report.submission} is {'a valid' if valid else 'not a valid'} {kind}"
     found = tally(len(report.errors), len(report.warnings))
     quickly = " (only names and headers were looked at)" if quick else ""
     output.print(f"{what}{f': {found}' if found else ''}{quickly}.", style="bold green" if valid else "bold red")

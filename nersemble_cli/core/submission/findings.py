@@ -55,12 +55,12 @@ CODES: dict[str, Code] = {
     ),
     "junk_file": Code(
         WARNING,
-        "Something that an operating system left there (an error in SVFR, where the server counts strangers).",
+        "Something that an operating system left there.",
         "Remove it: zip -d SUBMISSION.zip '__MACOSX/*' '*.DS_Store' 'Thumbs.db'",
     ),
     "unexpected_file": Code(
         WARNING,
-        "A file that does not belong to the submission (an error in SVFR, where the server counts strangers).",
+        "A file that does not belong to the submission.",
         "Remove it, or give it its right name.",
     ),
     "missing_file": Code(ERROR, "A video is not in the zip.", "Render it and pack again."),

@@ -89,12 +89,13 @@ def match(benchmark: Benchmark, names: Collection[str], wrapper: str) -> Matchin
     exact = set(expected)
     near = {canonical(name): name for name in expected}
     stranger_severity = "warning" if benchmark.has_videos else "error"
-    found = {name[len(wrapper) :]: name for name in names if name[len(wrapper) :] in exact}
+    found = {name.removeprefix(wrapper): name for name in names if name.removeprefix(wrapper) in exact}
+    taken = set(found.values())
     findings = []
     searched = 0
     for name in sorted(names):
-        inner = name.replace("\\", "/")[len(wrapper) :]
-        if name in found.values():
+        inner = name.replace("\\", "/").removeprefix(wrapper)
+        if name in taken:
             continue
         if is_junk(inner):
             message = "An operating system left this file there."

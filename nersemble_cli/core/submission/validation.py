@@ -76,9 +76,9 @@ def check_zip(
         if wrapper:
             message = f"Everything lies inside {wrapper}, where the server does not look."
             report.findings.append(Finding("wrapper_folder", wrapper, message, expected="", actual=wrapper))
-        benchmark = benchmark or names.recognise(name.replace("\\", "/")[len(wrapper) :] for name in members)
+        benchmark = benchmark or names.recognise(name.replace("\\", "/").removeprefix(wrapper) for name in members)
         if benchmark is None:
-            message = f"None of its {len(members)} files belongs to a submission."
+            message = f"None of its {len(members)} files belongs to a submission." if members else "It is empty."
             report.findings.append(Finding("unknown_benchmark", None, message, actual=sorted(members)[:10]))
             return report
         report.benchmark = benchmark.name
@@ -168,11 +168,12 @@ def check_totals(benchmark: Benchmark, videos: Mapping[str, VideoReport], frames
         if slot.participant in frames.totals and video and video.num_frames is not None:
             lengths[slot.participant][slot.sequence][slot.path] = video.num_frames
     for participant, sequences in lengths.items():
+        differing: list[Finding] = []
         for paths in sequences.values():
             # The number that most cameras have is taken for the right one.
             counted = list(paths.values())
             usual = max(set(counted), key=lambda n: (counted.count(n), n))
-            findings += [
+            differing += [
                 Finding(
                     "wrong_frame_count",
                     path,
@@ -185,7 +186,8 @@ def check_totals(benchmark: Benchmark, videos: Mapping[str, VideoReport], frames
             ]
         unknown = [s for s in benchmark.test_sequences[participant] if frames.get(participant, s) is None]
         known = sum(frames.get(participant, s) or 0 for s in benchmark.test_sequences[participant])
-        if findings or len(sequences) < len(unknown):
+        findings += differing
+        if differing or len(sequences) < len(unknown):
             continue  # the sum says nothing before these are mended
         total = known + sum(next(iter(paths.values())) for paths in sequences.values())
         if total != frames.totals[participant]:

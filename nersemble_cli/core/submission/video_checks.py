@@ -182,9 +182,7 @@ def _luma(frame: av.VideoFrame) -> LumaSample:
     return rows[: frame.height : STRIDE, : frame.width : STRIDE].astype(np.int16)
 
 
-def _frames(
-    container: av.container.InputContainer, stream: av.VideoStream
-) -> Iterator[av.VideoFrame]:
+def _frames(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
     """Decoded frames. Raises `InvalidInputError` where data is broken that the decoder would swallow."""
     extradata = stream.codec_context.extradata or b""
     # Byte 4 of an avcC record (ISO/IEC 14496-15) has the size of the lengths before each NAL unit.
