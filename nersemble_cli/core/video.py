@@ -107,6 +107,8 @@ def encode_video(
                     _write_all(process.stdin, frame)
                     n += 1
                 process.stdin.close()
+                if n == 0:
+                    raise InvalidInputError("There are no frames to encode.")
             except BrokenPipeError:
                 pass  # ffmpeg has ended too early; its exit status and last words tell why
             while process.poll() is None:
@@ -120,7 +122,7 @@ def encode_video(
             process.wait()
             if process.stdin and not process.stdin.closed:
                 process.stdin.close()
-        if process.returncode != 0 or n == 0:
+        if process.returncode != 0:
             stderr.seek(0)
             raise _encoding_error(process.returncode, n, stderr.read().decode(errors="replace"))
     return n
@@ -149,8 +151,6 @@ def _write_all(pipe: object, frame: NDArray[np.uint8]) -> None:
 
 
 def _encoding_error(returncode: int, n: int, stderr: str) -> EncodingError:
-    if n == 0:
-        return EncodingError("There are no frames to encode.")
     said = stderr.strip()[-_LAST_WORDS:] or "without a word"
     if returncode < 0:
         message = f"ffmpeg was killed by signal {-returncode} after {n} frames: {said}."

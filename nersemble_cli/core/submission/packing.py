@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nersemble_cli.core import settings
 from nersemble_cli.core.benchmarks import Benchmark, get_benchmark
-from nersemble_cli.core.errors import InvalidInputError, NersembleError
+from nersemble_cli.core.errors import EncodingError, InvalidInputError, NersembleError
 from nersemble_cli.core.files import check_target, scratch_folder
 from nersemble_cli.core.images import psnr, read_rgb
 from nersemble_cli.core.metadata import FrameCounts, frame_counts
@@ -141,7 +141,10 @@ def _encode_all(
             cancel.check()
             frames = _read_frames(source, progress)
             assert benchmark.fps is not None
-            encode_video(frames, path, benchmark.width, benchmark.height, benchmark.fps, crf, cancel)
+            try:
+                encode_video(frames, path, benchmark.width, benchmark.height, benchmark.fps, crf, cancel)
+            except EncodingError as error:
+                raise EncodingError(f"{source.slot.path}: {error.message}", error.hint) from error
         return _check_encoded(benchmark, source, path, counts, cancel)
 
     checked = {}

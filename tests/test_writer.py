@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import trimesh
+
+import nersemble_cli
+from nersemble_cli import (
+    MonoFlameAvatarSubmissionDataWriter,
+    NersembleError,
+    NVSSubmissionDataWriter,
+    SVFRSubmissionDataWriter,
+    validate_submission,
+)
+from nersemble_cli.core.benchmarks import NVS, SVFR
+from nersemble_cli.core.mesh import read_ply
+from nersemble_cli.core.submission.writer import SubmissionIncompleteWarning
+from tests import made_up
+
+KEY = SVFR.mesh_slots[0].key
+PERSON = SVFR.mesh_slots[0].participant
+
+
+def mesh(n: int = 5023) -> trimesh.Trimesh:
+    return trimesh.Trimesh(made_up.face_vertices(n), made_up.face_triangles(n), process=False)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "out.zip"
+
+
+def test_video_is_encoded_from_any_iterable(path: Path) -> None:
+    def stream() -> Iterator[np.ndarray]:
+        yield from made_up.head_frames(NVS)
+
+    with pytest.warns(SubmissionIncompleteWarning), NVSSubmissionDataWriter(path) as writer:
+        writer.add_video(475, "HAIR", "222200037", stream())
+    with zipfile.ZipFile(path) as archive:
+        assert archive.read("475/HAIR/cam_222200037.mp4") == made_up.video("nvs")
+
+
+def test_wrong_number_of_frames_and_missing_videos_are_warned_of(path: Path) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with NVSSubmissionDataWriter(path) as writer:
+            writer.add_video(475, "HAIR", "222200037", made_up.head_frames(NVS))
+    texts = [str(w.message) for w in caught]
+    assert "It has 3 frames, expected 259." in texts[0]
+    assert "lacks 14 files" in texts[1]
+
+
+def test_complete_mono_submission_is_valid(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nersemble_cli.core.benchmarks import MONO
+
+    def copied(frames: object, target: Path, *_: object) -> int:
+        target.write_bytes(made_up.video("mono"))
+        return made_up.N_FRAMES
+
+    monkeypatch.setattr("nersemble_cli.core.submission.writer.encode_video", copied)
+    with MonoFlameAvatarSubmissionDataWriter(path) as writer:
+        for slot in MONO.video_slots:
+            writer.add_video(slot.participant, slot.sequence, slot.serial, [])
+    assert validate_submission(path, folder=folder).findings == []
+
+
+@pytest.mark.parametrize(
+    ("frame", "says"),
+    [
+        (np.zeros((1100, 1604, 3), np.uint8), "swapped"),
+        (np.zeros((1604, 1100, 3), np.float32), "float32 (1604, 1100, 3)"),
+        (np.zeros((1604, 1100, 4), np.uint8), "expected uint8 (1604, 1100, 3)"),
+        ([[0]], "list"),
+    ],
+)
+def test_every_frame_is_checked(frame: object, says: str, path: Path) -> None:
+    frames = [*made_up.head_frames(NVS, 2), frame]
+    with pytest.raises(ValueError, match="Frame 2 is") as error, NVSSubmissionDataWriter(path) as writer:
+        writer.add_video(475, "HAIR", "222200037", frames)  # type: ignore[arg-type]
+    assert says in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((17, "HAIR", "222200037"), "17 belongs to svfr"),
+        ((475, "FREE", "222200037"), "Valid: HAIR"),
+        ((475, "HAIR", "222200042"), "222200046, 222200037, 222200039"),
+    ],
+)
+def test_unknown_names_list_the_valid_ones(arguments: tuple[int, str, str], says: str, path: Path) -> None:
+    with pytest.raises(NersembleError) as error, NVSSubmissionDataWriter(path) as writer:
+        writer.add_video(*arguments, [])
+    assert says in str(error.value)
+
+
+def test_failing_block_keeps_the_older_zip_and_leaves_nothing(path: Path) -> None:
+    path.write_text("older")
+    with pytest.raises(ZeroDivisionError), SVFRSubmissionDataWriter(path) as writer:
+        writer.add_posed_mesh(PERSON, *KEY, mesh())
+        raise ZeroDivisionError
+    assert path.read_text() == "older"
+    assert list(path.parent.glob(".*")) == []
+
+
+def test_finished_block_replaces_the_older_zip(path: Path) -> None:
+    path.write_text("older")
+    with pytest.warns(SubmissionIncompleteWarning), SVFRSubmissionDataWriter(path) as writer:
+        writer.add_posed_mesh(PERSON, *KEY, mesh())
+    assert zipfile.is_zipfile(path)
+
+
+def test_mesh_keeps_its_vertices_and_their_order(path: Path) -> None:
+    with pytest.warns(SubmissionIncompleteWarning), SVFRSubmissionDataWriter(path) as writer:
+        writer.add_neutral_mesh(PERSON, *KEY, mesh())
+    with zipfile.ZipFile(path) as archive:
+        read = read_ply(archive.read(SVFR.mesh_slots[1].path))
+    assert np.array_equal(read.vertices.astype(np.float32), made_up.face_vertices())
+    assert np.array_equal(read.faces, made_up.face_triangles())
+
+
+def test_complete_svfr_submission_is_valid(path: Path) -> None:
+    flame, other = mesh(), mesh(3000)
+    with SVFRSubmissionDataWriter(path) as writer:
+        for participant, keys in nersemble_cli.BENCHMARK_SVFR_IMAGE_KEYS.items():
+            for key in keys:
+                writer.add_posed_mesh(participant, *key, flame)
+                writer.add_neutral_mesh(participant, *key, other, made_up.now_landmarks())
+    assert validate_submission(path).findings == []
+
+
+@pytest.mark.parametrize(
+    ("n", "landmarks", "says"),
+    [
+        (5009, None, "lost vertices"),
+        (3000, None, "no landmarks_posed.npy"),
+        (3000, np.zeros((7, 2)), r"\(7, 2\), expected \(7, 3\)"),
+        (3000, 1000 * made_up.now_landmarks(), "from the mesh"),
+        (3000, made_up.now_landmarks()[::-1], "eye corners"),
+    ],
+)
+def test_what_the_server_would_reject_is_refused(n: int, landmarks: object, says: str, path: Path) -> None:
+    with pytest.raises(ValueError, match=says), SVFRSubmissionDataWriter(path) as writer:
+        writer.add_posed_mesh(PERSON, *KEY, mesh(n), landmarks)  # type: ignore[arg-type]
+
+
+def test_same_video_twice_is_refused(path: Path) -> None:
+    with pytest.raises(ValueError, match="added before"), SVFRSubmissionDataWriter(path) as writer:
+        writer.add_posed_mesh(PERSON, *KEY, mesh())
+        writer.add_posed_mesh(PERSON, *KEY, mesh())
+
+
+def test_unknown_image_is_refused(path: Path) -> None:
+    with (
+        pytest.raises(NersembleError, match="no image FREE_1_222200037"),
+        SVFRSubmissionDataWriter(path) as writer,
+    ):
+        writer.add_posed_mesh(PERSON, "FREE", 1, "222200037", mesh())
