@@ -71,6 +71,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:
+            typer.echo("\nInterrupted.", err=True)
+        raise
     except BrokenPipeError:
         # The reader (head, less) has enough. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
