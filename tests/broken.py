@@ -190,7 +190,12 @@ def _(files: Files) -> None:
 
 @files_recipe("wrong_codec", VIDEO)
 def _(files: Files) -> None:
-    files[VIDEO] = made_up.encode_with("-c:v", "mpeg4")
+    files[VIDEO] = made_up.encode_with("-c:v", "libx265", "-x265-params", "log-level=none")
+
+
+@files_recipe("wrong_container", VIDEO)
+def _(files: Files) -> None:
+    files[VIDEO] = made_up.remux(files[VIDEO], "-f", "matroska")
 
 
 @files_recipe("wrong_pixel_format", VIDEO)

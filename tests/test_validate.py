@@ -268,6 +268,13 @@ def test_video_cut_short_behind_its_header_is_damaged(tmp_path: Path, folder: Pa
     assert "damaged_video" in codes(report)
 
 
+@pytest.mark.parametrize("quick", [True, False])
+def test_fragmented_video_has_no_count_for_the_server(quick: bool, tmp_path: Path, folder: Path) -> None:
+    video = made_up.remux(made_up.video("nvs"), "-movflags", "frag_keyframe+empty_moov")
+    report = check(tmp_path, made_up.nvs() | {VIDEO: video}, folder, quick=quick)
+    assert [(f.code, f.actual) for f in report.findings] == [("wrong_frame_count", None)]
+
+
 def test_blank_frames_name_the_frame(tmp_path: Path, folder: Path) -> None:
     frames = made_up.head_frames(NVS)
     frames[1] = np.zeros_like(frames[1])

@@ -96,14 +96,14 @@ def read_ply(data: bytes) -> Mesh:
     vertices = np.asarray(loaded.get("vertices", np.empty((0, 3))), dtype=np.float64).reshape(-1, 3)
     faces = loaded.get("faces")
     faces = np.empty((0, 3), np.int64) if faces is None else np.asarray(faces)
-    polygons = False
     if faces.dtype == object or (faces.size and faces.shape[-1] != 3):
         from trimesh.geometry import triangulate_quads
 
-        faces, polygons = triangulate_quads(faces), True
+        faces = triangulate_quads(faces)
     if header.num_vertices != len(vertices):
         raise InvalidInputError(f"its header promises {header.num_vertices} vertices, it holds {len(vertices)}")
-    return Mesh(vertices, np.asarray(faces, dtype=np.int64).reshape(-1, 3), polygons)
+    faces = np.asarray(faces, dtype=np.int64).reshape(-1, 3)
+    return Mesh(vertices, faces, has_polygons=len(faces) > header.num_faces)
 
 
 def read_npy_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[np.generic]]:

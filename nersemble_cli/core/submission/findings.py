@@ -93,7 +93,12 @@ CODES: dict[str, Code] = {
         "The frame rate is not the benchmark's.",
         "Encode with -framerate before -i, so that no frame is dropped.",
     ),
-    "wrong_codec": Code(WARNING, "The video is not h264.", "Encode with -c:v libx264 -crf 14."),
+    "wrong_container": Code(ERROR, "The file is a video, but no mp4.", "Encode it to a file that ends in .mp4."),
+    "wrong_codec": Code(
+        ERROR,
+        "The video is not h264; in some others the official reader finds no frames.",
+        "Encode with -c:v libx264 -crf 14.",
+    ),
     "wrong_pixel_format": Code(WARNING, "The pixel format is not yuv420p.", "Encode with -pix_fmt yuv420p."),
     "audio_track": Code(WARNING, "The video has sound.", "Encode with -an."),
     "frozen_video": Code(

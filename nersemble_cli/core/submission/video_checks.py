@@ -35,6 +35,7 @@ LARGEST_PIXEL_RATIO = 16  # a picture much larger than it should be is not decod
 BT601_COLORSPACES = (2, 5, 6)
 FULL_RANGE = 2
 EIGHT_BIT_LUMA_FIRST = ("yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p", "nv12", "gray")
+CONTAINER = "mp4"
 UNREADABLE = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, InvalidInputError)
 
 
@@ -57,7 +58,7 @@ def check_video(
     try:
         with member.open() as file, open_video(file, threads) as (container, stream):
             report = _read_header(member.path, stream)
-            findings = _check_header(report, benchmark, stream, n_audio=len(container.streams.audio))
+            findings = _check_header(report, benchmark, container, stream)
             too_large = (report.width or 0) * (report.height or 0) > LARGEST_PIXEL_RATIO * (
                 benchmark.width * benchmark.height
             )
@@ -68,12 +69,29 @@ def check_video(
                 if not contents.damage:
                     report = replace(report, num_frames_from_content=contents.num_frames)
     except UNREADABLE as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = _reason(error)
         finding = Finding("unreadable_video", member.path, f"It cannot be opened as a video: {reason}.")
         return VideoReport(member.path, findings=(finding,))
-    if expected_frames is not None and report.num_frames != expected_frames:
+    if report.num_frames_from_header is None:
+        findings.insert(0, _no_count_in_header(member.path, expected_frames))
+    elif expected_frames is not None and report.num_frames != expected_frames:
         findings.insert(0, wrong_frame_count(member.path, expected_frames, report.num_frames))
     return replace(report, findings=tuple(findings))
+
+
+def _no_count_in_header(path: str, expected: int | None) -> Finding:
+    return Finding(
+        "wrong_frame_count",
+        path,
+        "Its header does not say how many frames it has, and the server counts no further.",
+        expected=expected,
+        actual=None,
+        hint="Encode an ordinary mp4, not a fragmented one (-movflags frag_keyframe, empty_moov).",
+    )
+
+
+def _reason(error: BaseException) -> str:
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
 
 
 def wrong_frame_count(path: str, expected: int, actual: int | None) -> Finding:
@@ -89,7 +107,7 @@ def wrong_frame_count(path: str, expected: int, actual: int | None) -> Finding:
     return Finding(
         "wrong_frame_count",
         path,
-        f"It has {actual if actual is not None else 'no'} frames, expected {expected}.",
+        f"It has {actual} frames, expected {expected}.",
         expected=expected,
         actual=actual,
         hint=hint,
@@ -123,7 +141,7 @@ def _read_header(path: str, stream: av.VideoStream) -> VideoReport:
 
 
 def _check_header(
-    report: VideoReport, benchmark: Benchmark, stream: av.VideoStream, n_audio: int
+    report: VideoReport, benchmark: Benchmark, container: av.container.InputContainer, stream: av.VideoStream
 ) -> list[Finding]:
     findings = []
 
@@ -149,7 +167,10 @@ def _check_header(
         tags += ["full range"] if color_range == FULL_RANGE else []
         message = f"Its colours are tagged as {', '.join(tags)}."
         add("wrong_color_tags", message, "no colour tags", tags)
-    if n_audio:
+    if CONTAINER not in container.format.name.split(","):
+        message = f"Its container is {container.format.name}, expected {CONTAINER}."
+        add("wrong_container", message, CONTAINER, container.format.name)
+    if n_audio := len(container.streams.audio):
         add("audio_track", "It has an audio track.", 0, n_audio)
     return findings
 
@@ -245,7 +266,7 @@ def _decode(
             if on_frame:
                 on_frame(t, frame)
     except (av.FFmpegError, *UNREADABLE) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        reason = _reason(error)
         contents.damage = contents.damage or f"decoding stops near frame {contents.num_frames} ({reason})"
     contents.blank = tuple(blank)
     contents.corner_luma = float(np.median(corners)) if corners else None
