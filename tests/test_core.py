@@ -15,6 +15,7 @@ import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from PIL import Image
 
 import nersemble_cli
 from nersemble_cli import constants
@@ -135,16 +136,22 @@ def test_png_round_trip(tmp_path_factory: pytest.TempPathFactory, pixels: np.nda
     assert np.array_equal(read_rgb(path), pixels)
 
 
-@pytest.mark.parametrize("channels", [2, 4])
-def test_alpha_is_straight_and_on_white(channels: int, tmp_path: Path) -> None:
-    import cv2
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_alpha_is_straight_and_on_white(mode: str, tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, len(mode)), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    alpha = pixels[..., -1:] / 255
+    on_white = np.round(pixels[..., :-1] * alpha + 255 * (1 - alpha))
+    assert np.array_equal(read_rgb(tmp_path / "a.png"), np.broadcast_to(on_white, (5, 7, 3)))
 
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 4), dtype=np.uint8)
-    if channels == 2:
-        pixels[..., 1] = pixels[..., 2] = pixels[..., 0]
-    cv2.imwrite(str(tmp_path / "a.png"), pixels[..., [2, 1, 0, 3]])
-    alpha = pixels[..., 3:] / 255
-    assert np.array_equal(read_rgb(tmp_path / "a.png"), np.round(pixels[..., :3] * alpha + 255 * (1 - alpha)))
+
+def test_palette_with_a_transparent_entry_is_on_white(tmp_path: Path) -> None:
+    image = Image.new("P", (3, 2), 1)
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putpixel((0, 0), 0)
+    image.save(tmp_path / "a.png", transparency=0)
+    pixels = read_rgb(tmp_path / "a.png")
+    assert (pixels[0, 0].tolist(), pixels[1, 2].tolist()) == ([255, 255, 255], [40, 50, 60])
 
 
 def test_sixteen_bits_are_rounded_not_cut(tmp_path: Path) -> None:
