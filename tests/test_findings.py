@@ -37,6 +37,9 @@ def test_code_is_found_where_it_is(code: str, run: Run, folder: Path, tmp_path: 
     assert recipe.path in [f["path"] for f in found]
     assert all(f["severity"] == CODES[code].severity for f in found)
     assert all(f["hint"] and f["message"] for f in found)
+    # What is missing has no actual value, what is too much no expected one.
+    assert all(f["actual"] is not None for f in found) or code.startswith("missing_")
+    assert all(f["expected"] is not None for f in found) or code in {"junk_file", "unexpected_file"}
     assert result.status == (1 if any(f["severity"] == "error" for f in document["findings"]) else 0)
     assert result.err == "" or "Frame counts" in result.err
 

@@ -200,6 +200,12 @@ class Finding:
         }
 
 
+def damaged_file(path: str, error: BaseException) -> Finding:
+    """The finding that the bytes of a file cannot be had."""
+    message = f"It cannot be read whole: {str(error).rstrip('.')}."
+    return Finding("damaged_file", path, message, expected="readable bytes", actual=type(error).__name__)
+
+
 def has_errors(findings: Iterable[Finding]) -> bool:
     return any(finding.severity == ERROR for finding in findings)
 

@@ -134,9 +134,9 @@ def _flaw(info: zipfile.ZipInfo, archive_size: int) -> Finding | None:
     is_link = stat.S_ISLNK(info.external_attr >> 16)
     if not parts or parts[0] == "/" or ".." in parts or parts[0].endswith(":") or "\x00" in name or is_link:
         what = "is a symbolic link" if is_link else "is not a relative path inside the zip"
-        return Finding("unsafe_path", info.filename, f"The name {what}.", actual=name)
+        return Finding("unsafe_path", info.filename, f"The name {what}.", "a relative path", name)
     if info.flag_bits & ENCRYPTED_FLAG:
-        return Finding("encrypted_file", name, "The file is encrypted.")
+        return Finding("encrypted_file", name, "The file is encrypted.", "no encryption", "encrypted")
     if info.compress_type not in READABLE_COMPRESSIONS:
         return Finding(
             "unsupported_compression",
@@ -211,7 +211,7 @@ def open_zip(path: Path) -> Iterator[zipfile.ZipFile | Finding]:
             message = "The file is empty."
         else:
             message = f"It begins with {start!r}, a zip begins with {ZIP_START[0]!r}."
-        yield Finding("not_a_zip", None, message, expected="a zip file")
+        yield Finding("not_a_zip", None, message, expected=repr(ZIP_START[0]), actual=repr(start))
         return
     with archive:
         yield archive

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nersemble_cli.core.benchmarks import FLAME_FACE_COUNT, FLAME_VERTEX_COUNT, MeshSlot
 from nersemble_cli.core.errors import InvalidInputError
 from nersemble_cli.core.mesh import Mesh, read_npy, read_npy_header, read_ply, read_ply_header
-from nersemble_cli.core.submission.findings import Finding, MeshReport
+from nersemble_cli.core.submission.findings import Finding, MeshReport, damaged_file
 from nersemble_cli.core.submission.members import Member
 
 if TYPE_CHECKING:
@@ -38,17 +38,19 @@ def check_mesh(slot: MeshSlot, mesh: Member, landmarks: Member | None, *, parse:
                 file.seek(0)
                 geometry = read_ply(file.read())
     except InvalidInputError as error:
-        findings.append(Finding("unreadable_mesh", mesh.path, f"It is no mesh: {error.message}."))
+        findings.append(
+            Finding("unreadable_mesh", mesh.path, f"It is no mesh: {error.message}.", "a PLY file", error.message)
+        )
         return MeshReport(mesh.path, has_landmarks=landmarks is not None, findings=tuple(findings))
     except UNREADABLE as error:
-        findings.append(Finding("damaged_file", mesh.path, f"It cannot be read: {error}."))
+        findings.append(damaged_file(mesh.path, error))
         return MeshReport(mesh.path, has_landmarks=landmarks is not None, findings=tuple(findings))
     n_vertices, n_faces = header.num_vertices, header.num_faces
     if geometry is not None:
         n_vertices, n_faces = len(geometry.vertices), len(geometry.faces)
     if not n_vertices or not n_faces:
         message = f"It has {n_vertices} vertices and {n_faces} faces."
-        findings.append(Finding("empty_mesh", mesh.path, message, actual=[n_vertices, n_faces]))
+        findings.append(Finding("empty_mesh", mesh.path, message, "vertices and faces", [n_vertices, n_faces]))
     elif geometry is not None:
         findings += check_geometry(mesh.path, geometry, has_landmarks=landmarks is not None)
     findings += check_topology(slot, n_vertices, n_faces, landmarks is not None)
@@ -101,7 +103,7 @@ def check_geometry(path: str, mesh: Mesh, has_landmarks: bool) -> list[Finding]:
         expected = f"0 to {len(mesh.vertices) - 1}"
         findings.append(Finding("face_index_out_of_range", path, message, expected=expected, actual=worst))
     if mesh.has_polygons:
-        findings.append(Finding("non_triangle_faces", path, "It has faces of more than three corners."))
+        findings.append(Finding("non_triangle_faces", path, "It has faces of more than three corners.", 3, "more"))
     if not findings and not has_landmarks and len(mesh.vertices) == FLAME_VERTEX_COUNT:
         # The official reader merges vertices that coincide and drops those that no face uses; what is left
         # decides whether it takes the mesh for FLAME.
@@ -155,7 +157,7 @@ def _check_landmark_file(member: Member, mesh: Mesh | None, parse: bool) -> list
     except InvalidInputError as error:
         return wrong(f"It is no landmark file: {error.message}.")
     except UNREADABLE as error:
-        return [Finding("damaged_file", member.path, f"It cannot be read: {error}.")]
+        return [damaged_file(member.path, error)]
     return check_landmarks(member.path, landmarks, mesh)
 
 
@@ -179,7 +181,7 @@ def check_landmarks(path: str, landmarks: NDArray[np.float64], mesh: Mesh | None
             limit = f"within {OFF_MESH * diagonal:.4g}"
             findings.append(Finding("landmarks_off_mesh", path, message, expected=limit, actual=worst))
     if order := _wrong_order(landmarks):
-        findings.append(Finding("landmarks_mirrored", path, order))
+        findings.append(Finding("landmarks_mirrored", path, order, "the order of NoW", landmarks.tolist()))
     return findings
 
 

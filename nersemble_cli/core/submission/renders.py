@@ -183,7 +183,7 @@ def _frames_in(folder: Path, slot: VideoSlot, report: Report) -> tuple[Path, ...
             unnumbered.append(path.name)
     if unnumbered:
         message = f"{len(unnumbered)} PNGs have no number in their names: {listing(unnumbered)}."
-        report.findings.append(Finding("unnumbered_frame", slot.path, message, actual=unnumbered[0]))
+        report.findings.append(Finding("unnumbered_frame", slot.path, message, "00000.png", unnumbered[0]))
     twice = {number: paths for number, paths in numbered.items() if len(paths) > 1}
     if twice:
         number, paths = next(iter(sorted(twice.items())))

@@ -14,7 +14,7 @@ from nersemble_cli.core.errors import UsageError
 from nersemble_cli.core.metadata import FrameCounts, frame_counts
 from nersemble_cli.core.parallel import Cancel, Progress, Silent, cpu_count, in_threads
 from nersemble_cli.core.submission import names
-from nersemble_cli.core.submission.findings import CODES, ERROR, Finding, Report, VideoReport
+from nersemble_cli.core.submission.findings import CODES, ERROR, Finding, Report, VideoReport, damaged_file
 from nersemble_cli.core.submission.members import Member, ZipMember, open_zip, sort_members
 from nersemble_cli.core.submission.mesh_checks import check_mesh
 from nersemble_cli.core.submission.video_checks import check_video
@@ -79,7 +79,9 @@ def check_zip(
         benchmark = benchmark or names.recognise(name.replace("\\", "/").removeprefix(wrapper) for name in members)
         if benchmark is None:
             message = f"None of its {len(members)} files belongs to a submission." if members else "It is empty."
-            report.findings.append(Finding("unknown_benchmark", None, message, actual=sorted(members)[:10]))
+            report.findings.append(
+                Finding("unknown_benchmark", None, message, "files of nvs, mono or svfr", sorted(members)[:10])
+            )
             return report
         report.benchmark = benchmark.name
         matching = names.match(benchmark, members, wrapper)
@@ -155,7 +157,7 @@ def _damage(member: Member) -> Finding | None:
     try:
         member.check_checksum()
     except _UNREADABLE as error:
-        return Finding("damaged_file", member.path, f"It cannot be read whole: {error}.")
+        return damaged_file(member.path, error)
     return None
 
 
@@ -222,7 +224,7 @@ def check_meshes(
     if not begun:
         message = "It holds neither posed nor neutral meshes."
         expected = "mesh_posed.ply or mesh_neutral.ply for each of the 391 images"
-        report.findings.append(Finding("missing_task", None, message, expected=expected))
+        report.findings.append(Finding("missing_task", None, message, expected=expected, actual=[]))
     for slot in benchmark.mesh_slots:
         if slot.kind not in begun:
             continue

@@ -70,7 +70,9 @@ def check_video(
                     report = replace(report, num_frames_from_content=contents.num_frames)
     except UNREADABLE as error:
         reason = _reason(error)
-        finding = Finding("unreadable_video", member.path, f"It cannot be opened as a video: {reason}.")
+        finding = Finding(
+            "unreadable_video", member.path, f"It cannot be opened as a video: {reason}.", "an h264 mp4", reason
+        )
         return VideoReport(member.path, findings=(finding,))
     if report.num_frames_from_header is None:
         findings.insert(0, _no_count_in_header(member.path, expected_frames))
