@@ -210,6 +210,7 @@ def test_folder_of_jpegs_is_explained(run: Run, ready: Path, folder: Path, tmp_p
         (["nerf", ".", "out.zip"], "Valid: nvs, mono, svfr."),
         (["nvs", ".", "no/such/folder/out.zip"], "mkdir -p no/such/folder"),
         (["nvs", ".", "."], "is a folder"),
+        (["nvs", ".", "/proc/out.zip"], "The folder /proc cannot be written to"),
     ],
 )
 def test_wrong_usage_says_what_is_right(arguments: list[str], says: str, run: Run) -> None:

@@ -21,7 +21,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from nersemble_cli.core.errors import NersembleError
@@ -48,7 +48,7 @@ class _Rate(ProgressColumn):
             text = f"{human_size(task.completed)}/{human_size(task.total or 0)}"
             return Text(text + (f" · {human_size(rate)}/s" if rate else ""))
         text = f"{int(task.completed):,}/{int(task.total or 0):,} {unit}"
-        return Text(text + (f" · {rate:.3g}/s" if rate else ""))
+        return Text(text + (f" · {rate:,.0f}/s" if rate else ""))
 
 
 class ProgressBars:
@@ -115,7 +115,7 @@ class Output:
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
-            _Rate(),
+            _Rate(table_column=Column(no_wrap=True)),
             TimeRemainingColumn(compact=True),
         )
         with Progress(

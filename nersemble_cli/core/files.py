@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -21,8 +20,13 @@ def check_target(path: Path, overwrite: bool) -> None:
         raise UsageError(f"The folder {parent} does not exist.", f"Make it first: mkdir -p {parent}")
     if path.exists() and not overwrite:
         raise UsageError(f"{path} exists already.", "Use --overwrite to replace it, or another name.")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise UsageError(f"The folder {parent} cannot be written to.", "Choose another place or its rights.")
+    try:
+        with scratch_folder(path):
+            pass
+    except OSError as error:
+        raise UsageError(
+            f"The folder {parent} cannot be written to ({error.strerror}).", "Choose another place."
+        ) from error
 
 
 @contextmanager

@@ -261,6 +261,11 @@ class Report:
     frame_counts_from: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
 
+    def sort(self) -> None:
+        """Orders the findings: errors first, then as the table has them, then by path."""
+        order = list(CODES)
+        self.findings.sort(key=lambda f: (f.severity != ERROR, order.index(f.code), f.path or ""))
+
     @property
     def errors(self) -> list[Finding]:
         return [finding for finding in self.findings if finding.severity == ERROR]

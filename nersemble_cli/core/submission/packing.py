@@ -86,7 +86,7 @@ def pack(
     counts = frame_counts(benchmark, settings.existing_folder(folder), settings.find_url())
     renders = scan(benchmark, renders_folder, counts, progress)
     if allow_incomplete:
-        renders.report.findings = demote(renders.report.findings, INCOMPLETE)
+        demote(renders.report, INCOMPLETE)
     packed = Packed(
         benchmark, str(renders_folder), str(zip_path), renders.report, dry_run,
         num_videos=len(renders.videos), num_meshes=len(renders.report.meshes), num_frames=_count(renders),
@@ -102,7 +102,7 @@ def pack(
         report.submission = str(zip_path)
         report.notes = renders.report.notes
         if allow_incomplete:
-            report.findings = demote(report.findings, INCOMPLETE)
+            demote(report, INCOMPLETE)
         packed.report = report
         if report.valid:
             check_target(zip_path, overwrite)  # somebody may have written it in the meantime

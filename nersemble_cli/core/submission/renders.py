@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -70,6 +70,7 @@ def scan(
         _scan_videos(renders, counts, progress or Silent())
     else:
         _scan_meshes(renders, progress or Silent())
+    report.sort()
     return renders
 
 
@@ -262,9 +263,7 @@ def _scan_meshes(renders: Renders, progress: Progress) -> None:
     check_meshes(renders.report, renders.benchmark, members, closed=set(), quick=False, progress=progress)
 
 
-def demote(findings: list[Finding], codes: frozenset[str]) -> list[Finding]:
-    """The findings, those of `codes` as warnings."""
-    return [
-        Finding(f.code, f.path, f.message, f.expected, f.actual, f.hint, WARNING) if f.code in codes else f
-        for f in findings
-    ]
+def demote(report: Report, codes: frozenset[str]) -> None:
+    """Makes warnings of the errors of these codes."""
+    report.findings = [replace(f, severity=WARNING) if f.code in codes else f for f in report.findings]
+    report.sort()

@@ -14,7 +14,7 @@ from nersemble_cli.core.errors import UsageError
 from nersemble_cli.core.metadata import FrameCounts, frame_counts
 from nersemble_cli.core.parallel import Cancel, Progress, Silent, cpu_count, in_threads
 from nersemble_cli.core.submission import names
-from nersemble_cli.core.submission.findings import CODES, ERROR, Finding, Report, VideoReport, damaged_file
+from nersemble_cli.core.submission.findings import Finding, Report, VideoReport, damaged_file
 from nersemble_cli.core.submission.members import Member, ZipMember, open_zip, sort_members
 from nersemble_cli.core.submission.mesh_checks import check_mesh
 from nersemble_cli.core.submission.video_checks import check_video
@@ -99,8 +99,7 @@ def check_zip(
             )  # fmt: skip
         else:
             check_meshes(report, benchmark, found, closed=closed, quick=quick, progress=progress)
-    order = list(CODES)
-    report.findings.sort(key=lambda f: (f.severity != ERROR, order.index(f.code), f.path or ""))
+    report.sort()
     return report
 
 
