@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from nersemble_cli import __version__
-from nersemble_cli.cli import pack, validate
+from nersemble_cli.cli import download, pack, validate
 from nersemble_cli.core.errors import NersembleError
 
 INTERRUPTED = 130
@@ -25,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("download")(download.download)
 app.command("validate")(validate.validate)
 app.command("pack")(pack.pack)
 

@@ -65,6 +65,15 @@ class ProgressBars:
         if self._task is not None:
             self._bars.advance(self._task, n)
 
+    def expect(self, n: int) -> None:
+        if self._task is not None and n:
+            total = next(task.total for task in self._bars.tasks if task.id == self._task)
+            self._bars.update(self._task, total=(total or 0) + n)
+
+    def retitle(self, title: str) -> None:
+        if self._task is not None:
+            self._bars.update(self._task, description=title)
+
 
 def _console(is_terminal: bool, stderr: bool) -> Console:
     # What is piped is not cut to a width that nobody sees.

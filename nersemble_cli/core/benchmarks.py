@@ -6,12 +6,12 @@ Source: the official toolkit's documentation and constants, version 0.2.0.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from importlib import resources
-from typing import Literal, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from nersemble_cli.core.errors import UsageError, unknown_name
 
@@ -35,11 +35,15 @@ class ImageKey(NamedTuple):
 
 @dataclass(frozen=True)
 class Asset:
-    """A kind of file on the server. `path` is a template below the benchmark's folder."""
+    """A kind of file on the server. `path` is a template below the benchmark's folder.
+
+    `typical_size` (bytes) is what a file of this kind usually has, for estimates.
+    """
 
     name: str
     path: str
     per: Literal["participant", "sequence", "camera", "timestep", "image"]
+    typical_size: int
     by_default: bool = True
 
 
@@ -140,17 +144,45 @@ class Benchmark:
         )
 
 
-_CALIBRATION = Asset("calibration", "{participant:03d}/calibration/camera_params.json", "participant")
-_IMAGES = Asset("images", "{participant:03d}/sequences/{sequence}/images/cam_{serial}.mp4", "camera")
-_ALPHA_MAPS = Asset("alpha_maps", "{participant:03d}/sequences/{sequence}/alpha_maps/cam_{serial}.mp4", "camera")
-_POINTCLOUDS = Asset(
-    "pointclouds", "{participant:03d}/sequences/{sequence}/pointclouds/frame_{timestep:05d}.pcd", "timestep"
+@dataclass(frozen=True)
+class BenchmarkFile:
+    """A file on the server. What its asset is not "per" is None."""
+
+    benchmark: Benchmark
+    asset: Asset
+    participant: int
+    sequence: str | None = None
+    serial: str | None = None
+    timestep: int | None = None
+
+    @cached_property
+    def path(self) -> str:
+        """Its name below the benchmark's folder, on the server as on disk."""
+        return self.asset.path.format(
+            participant=self.participant, sequence=self.sequence, serial=self.serial, timestep=self.timestep
+        )
+
+
+_VIDEO = "{participant:03d}/sequences/{sequence}/%s/cam_{serial}.mp4"
+_TRACKING = "{participant:03d}/sequences/{sequence}/tracking/%s.npz"
+_POINTCLOUD = "{participant:03d}/sequences/{sequence}/pointclouds/frame_{timestep:05d}.pcd"
+
+_CALIBRATION = Asset("calibration", "{participant:03d}/calibration/camera_params.json", "participant", 10_000)
+_NVS_ASSETS = (
+    _CALIBRATION,
+    Asset("images", _VIDEO % "images", "camera", 45_000_000),
+    Asset("alpha_maps", _VIDEO % "alpha_maps", "camera", 15_000_000),
+    Asset("pointclouds", _POINTCLOUD, "timestep", 18_500_000),
 )
-_TRACKING = "{participant:03d}/sequences/{sequence}/tracking/"
-_TRACKING_V2 = Asset("flame2023_tracking_v2", _TRACKING + "flame2023_tracking_v2.npz", "sequence")
-_TRACKING_V1 = Asset("flame2023_tracking", _TRACKING + "flame2023_tracking.npz", "sequence", by_default=False)
+_MONO_ASSETS = (
+    _CALIBRATION,
+    Asset("images", _VIDEO % "images", "camera", 800_000),
+    Asset("alpha_maps", _VIDEO % "alpha_maps", "camera", 400_000),
+    Asset("flame2023_tracking_v2", _TRACKING % "flame2023_tracking_v2", "sequence", 200_000),
+    Asset("flame2023_tracking", _TRACKING % "flame2023_tracking", "sequence", 200_000, by_default=False),
+)
 # The timestep is padded in submissions but not here.
-_SVFR_IMAGES = Asset("images", "{participant:03d}/{sequence}_{timestep}_{serial}/rgb.png", "image")
+_SVFR_ASSETS = (Asset("images", "{participant:03d}/{sequence}_{timestep}_{serial}/rgb.png", "image", 320_000),)
 
 _NVS_FRAMES = {
     (388, "GLASSES"): 1118,
@@ -170,7 +202,7 @@ NVS = Benchmark(
     height=1604,
     fps=Fraction(73),
     participants=tuple(_NVS_SEQUENCES),
-    assets=(_CALIBRATION, _IMAGES, _ALPHA_MAPS, _POINTCLOUDS),
+    assets=_NVS_ASSETS,
     train_sequences=_NVS_SEQUENCES,
     test_sequences=_NVS_SEQUENCES,
     train_serials=tuple(serial for serial in SERIALS if serial not in _NVS_HOLD_OUT),
@@ -200,7 +232,7 @@ MONO = Benchmark(
     height=512,
     fps=Fraction(243, 10),
     participants=tuple(_MONO_TEST_FRAMES),
-    assets=(_CALIBRATION, _IMAGES, _ALPHA_MAPS, _TRACKING_V2, _TRACKING_V1),
+    assets=_MONO_ASSETS,
     train_sequences=dict.fromkeys(_MONO_TEST_FRAMES, MONO_TRAIN_SEQUENCES),
     test_sequences=dict.fromkeys(_MONO_TEST_FRAMES, MONO_TEST_SEQUENCES),
     train_serials=(MONO_TRAIN_SERIAL,),
@@ -218,7 +250,7 @@ SVFR = Benchmark(
     participants=(
         17, 60, 71, 102, 112, 123, 133, 139, 175, 178, 183, 194, 215, 226, 256, 266, 289, 310, 320, 372,
     ),
-    assets=(_SVFR_IMAGES,),
+    assets=_SVFR_ASSETS,
 )  # fmt: skip
 
 BENCHMARKS: Mapping[str, Benchmark] = {b.name: b for b in (NVS, MONO, SVFR)}
@@ -256,6 +288,58 @@ def choose(kind: str, wanted: Iterable[T], valid: Sequence[T]) -> tuple[T, ...]:
             raise unknown_name(kind, value, valid)
         chosen.add(value)
     return tuple(value for value in valid if value in chosen or not chosen)
+
+
+def _keys(
+    benchmark: Benchmark, asset: Asset, participant: int, timesteps: Callable[[int, str], Iterable[int]]
+) -> Iterator[dict[str, Any]]:
+    """What tells a participant's files of one asset apart, as arguments of `BenchmarkFile`."""
+    train = benchmark.train_sequences.get(participant, ())
+    match asset.per:
+        case "participant":
+            yield {}
+        case "sequence":
+            for sequence in dict.fromkeys((*train, *benchmark.test_sequences.get(participant, ()))):
+                yield {"sequence": sequence}
+        case "camera":
+            for sequence in train:
+                for serial in benchmark.train_serials:
+                    yield {"sequence": sequence, "serial": serial}
+        case "timestep":
+            for sequence in train:
+                for timestep in timesteps(participant, sequence):
+                    yield {"sequence": sequence, "timestep": timestep}
+        case "image":
+            for key in benchmark.image_keys[participant]:
+                yield key._asdict()
+
+
+def files(
+    benchmark: Benchmark,
+    assets: Collection[str] | None = None,
+    participants: Collection[int] | None = None,
+    sequences: Collection[str] | None = None,
+    serials: Collection[str] | None = None,
+    timesteps: Callable[[int, str], Iterable[int]] = lambda participant, sequence: (0,),
+) -> Iterator[BenchmarkFile]:
+    """The benchmark's files on the server, by participant and asset.
+
+    A filter of None lets everything pass, but for `assets`: then it is what a download fetches by default.
+    What has no sequence or no camera passes every filter for them. `timesteps` says of which timesteps of a
+    sequence point clouds are meant: the first one unless told.
+    """
+    for participant in benchmark.participants:
+        if participants is not None and participant not in participants:
+            continue
+        for asset in benchmark.assets:
+            if not (asset.by_default if assets is None else asset.name in assets):
+                continue
+            for keys in _keys(benchmark, asset, participant, timesteps):
+                if sequences is not None and keys.get("sequence") not in (None, *sequences):
+                    continue
+                if serials is not None and keys.get("serial") not in (None, *serials):
+                    continue
+                yield BenchmarkFile(benchmark, asset, participant, **keys)
 
 
 def check_slot(benchmark: Benchmark, participant: str | int, sequence: str, serial: str) -> VideoSlot:

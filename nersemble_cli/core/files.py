@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from nersemble_cli.core.errors import UsageError
 
@@ -38,3 +40,61 @@ def scratch_folder(target: Path) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_space(path: Path) -> int:
+    """Bytes that can still be written where `path` lies, or will lie once it is made."""
+    place = path.absolute()
+    while not place.exists():
+        place = place.parent
+    return shutil.disk_usage(place).free
+
+
+def _try_lock(file: BinaryIO) -> bool:
+    """Locks an open file for this one handle, if no other has locked it; freed when the file is closed."""
+    if sys.platform == "win32":
+        return True  # no other process can open what we replace, so two at once fail instead of mixing
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks: do without
+    return True
+
+
+def part_path(target: Path) -> Path:
+    """Where the beginning of `target` lies until it is complete."""
+    return target.with_name(f"{target.name}.part")
+
+
+@contextmanager
+def locked_part(target: Path, wait: Callable[[], None]) -> Iterator[BinaryIO]:
+    """The `.part` of `target`, open to read and write with all that it holds already, and ours alone.
+
+    Calls `wait` again and again while another process or thread has it.
+    """
+    path = part_path(target)
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        with os.fdopen(descriptor, "r+b", buffering=0) as file:
+            if _try_lock(file):
+                # Whoever had it may have made it the final file, or removed it, before it let go.
+                try:
+                    ours = os.path.samestat(os.fstat(descriptor), path.stat())
+                except FileNotFoundError:
+                    ours = False
+                if ours:
+                    yield file
+                    return
+                continue
+        wait()
+
+
+def write_all(file: BinaryIO, data: bytes) -> None:
+    """Writes to an unbuffered file, which may take only part of it at a time. Raises OSError on a full disk."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]

@@ -36,7 +36,12 @@ def check_png(path: Path) -> PngInfo:
     Raises `InvalidInputError` with the reason (for a message after the file's name) if it would not decode.
     Source: PNG specification, ISO/IEC 15948, section 5.
     """
-    data = memoryview(path.read_bytes())
+    return check_png_data(path.read_bytes())
+
+
+def check_png_data(content: bytes) -> PngInfo:
+    """`check_png` for what was read already."""
+    data = memoryview(content)
     if bytes(data[:8]) != _SIGNATURE:
         kind = "is empty" if not data else f"begins with {bytes(data[:8])!r}, which is no PNG"
         raise InvalidInputError(kind)

@@ -34,26 +34,31 @@ class FrameCounts:
         return self.counts.get((participant, sequence))
 
 
-def parse_metadata(benchmark: Benchmark, document: Any) -> dict[Sequence, int]:
-    """The frame counts in a `metadata.json`; unknown participants and keys are passed over.
+def parse_timesteps(benchmark: Benchmark, document: Any) -> dict[Sequence, range | tuple[int, ...]]:
+    """The timesteps of each sequence in a `metadata.json`; unknown participants and keys are passed over.
 
     Raises `InvalidInputError` if the document has not the benchmark's form.
     """
-    counts: dict[Sequence, int] = {}
+    timesteps: dict[Sequence, range | tuple[int, ...]] = {}
     try:
         if benchmark is NVS:
             for participant, entry in document["sequences"].items():
-                counts[int(participant), entry["sequence_name"]] = len(entry["timesteps"])
+                timesteps[int(participant), entry["sequence_name"]] = tuple(map(int, entry["timesteps"]))
         elif benchmark is MONO:
             for participant, entry in document["participants_metadata"].items():
                 for sequence, values in entry["sequences_metadata"].items():
-                    counts[int(participant), sequence] = int(values["n_frames"])
+                    timesteps[int(participant), sequence] = range(int(values["n_frames"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidInputError(
             f"This is not the metadata.json of {benchmark.name}: {type(error).__name__} at {error}.",
             f"Fetch it again with: nersemble download {benchmark.name}",
         ) from error
-    return counts
+    return timesteps
+
+
+def parse_metadata(benchmark: Benchmark, document: Any) -> dict[Sequence, int]:
+    """The frame counts in a `metadata.json`. Raises `InvalidInputError` like `parse_timesteps`."""
+    return {key: len(timesteps) for key, timesteps in parse_timesteps(benchmark, document).items()}
 
 
 def metadata_path(benchmark: Benchmark, folder: Path) -> Path:

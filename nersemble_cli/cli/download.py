@@ -1,0 +1,243 @@
+"""`nersemble download`: fetch a benchmark's data."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from nersemble_cli.cli import options
+from nersemble_cli.cli.output import Output, human_size, plain_table
+from nersemble_cli.core.benchmarks import Benchmark, get_benchmark
+from nersemble_cli.core.download import (
+    DEFAULT_WORKERS,
+    Failure,
+    Plan,
+    Result,
+    check_space,
+    check_url,
+    prepare,
+    run,
+)
+from nersemble_cli.core.errors import NersembleError
+from nersemble_cli.core.files import free_space
+from nersemble_cli.core.plan import Sums, add_up, by_asset, parse_selection
+from nersemble_cli.core.settings import ACCESS_HELP, clean_url, find_folder, find_url, require_url, save_url
+from nersemble_cli.core.transfer import Server
+
+INTERRUPTED = 130
+PROMPTS = 3
+SHOWN_FAILURES = 20
+
+
+def download(
+    benchmark: options.BenchmarkArgument,
+    folder: options.FolderOption = None,
+    participant: options.ParticipantsOption = None,
+    sequence: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--sequence",
+            "-s",
+            help="Only these sequences: GLASSES,FREE",
+            autocompletion=options.complete_sequence,
+        ),
+    ] = None,
+    camera: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--camera",
+            "-c",
+            help="Only the videos or images of these cameras (serials).",
+            autocompletion=options.complete_serial,
+        ),
+    ] = None,
+    asset: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--asset",
+            "-a",
+            help="Only these kinds of files: calibration, images, alpha_maps, pointclouds (nvs), "
+            "flame2023_tracking_v2 (mono); flame2023_tracking (mono, version 1) is fetched only when named.",
+            autocompletion=options.complete_asset,
+        ),
+    ] = None,
+    pointcloud_frames: Annotated[
+        str | None,
+        typer.Option(
+            "--pointcloud-frames",
+            metavar="0|all|0,5,10-20",
+            help="The timesteps whose point clouds are wanted (nvs; 18.5 MB each).",
+            show_default="0",
+        ),
+    ] = None,
+    workers: Annotated[
+        int, typer.Option("--workers", "-j", min=1, max=64, help="How many files to fetch at a time.")
+    ] = DEFAULT_WORKERS,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Fetch everything again, also what is there and complete.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be fetched, and change nothing.")
+    ] = False,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            "--url",
+            metavar="URL",
+            help="The URL of your access mail. Better set NERSEMBLE_BENCHMARK_URL: other users of this machine "
+            "can see command lines.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Fetch a benchmark's data. Run again, it goes on where it stopped; what is complete costs no request.
+
+    Fetched by default are all assets but version 1 of the tracking, and point clouds of timestep 0 only.
+    """
+    out = Output(as_json)
+    task = get_benchmark(benchmark)
+    selection = parse_selection(
+        task, participant or (), sequence or (), camera or (), asset or (), pointcloud_frames
+    )
+    target = find_folder(folder)
+    server = _server(task, workers, url, out)
+    try:
+        with closing(server):
+            with out.progress() as bars:
+                plan = prepare(selection, target, server, overwrite, dry_run, workers, bars)
+            with closing(plan):
+                result = _show(plan, out) if dry_run else _run(plan, server, workers, out)
+    except KeyboardInterrupt:
+        out.note("Stopped. What has arrived is kept: the same command goes on from there.")
+        raise typer.Exit(INTERRUPTED) from None
+    if result.failures:
+        raise typer.Exit(1)
+
+
+def _run(plan: Plan, server: Server, workers: int, out: Output) -> Result:
+    for note in plan.notes:
+        out.note(note)
+    with out.progress() as bars:
+        result = run(plan, server, workers, bars)
+    _show_result(plan, result, out)
+    out.json(_document(plan, result, dry_run=False))
+    return result
+
+
+def _server(benchmark: Benchmark, workers: int, url: str | None, out: Output) -> Server:
+    """The server, whose URL is asked for on a terminal if it is nowhere to be found."""
+    if find_url(url) is None and sys.stdin.isatty() and sys.stderr.isatty():
+        return _ask_for_url(benchmark, workers, out)
+    return Server(require_url(url), workers)
+
+
+def _ask_for_url(benchmark: Benchmark, workers: int, out: Output) -> Server:
+    out.note(ACCESS_HELP)
+    for attempt in range(1, PROMPTS + 1):
+        typed = typer.prompt("Your URL (it is not shown)", hide_input=True, err=True)
+        try:
+            url = clean_url(typed)
+            server = Server(url, workers)
+            check_url(server, benchmark)
+        except NersembleError as error:
+            if attempt == PROMPTS:
+                raise
+            out.error(error)
+            continue
+        try:
+            out.note(f"It works. Saved to {save_url(url)}")
+        except OSError as error:
+            out.warning(f"It works, but could not be saved ({error}): you will be asked again.")
+        return server
+    raise AssertionError
+
+
+def _show(plan: Plan, out: Output) -> Result:
+    """Shows the plan; its result has what the server could not tell."""
+    result = Result(failures=plan.failures)
+    for note in plan.notes:
+        out.note(note)
+    groups = [(f"{p:03d}", asset, add_up(items)) for p, asset, items in by_asset(plan.items)]
+    total = add_up(plan.items)
+    out.table(_plan_table(groups, total))
+    out.print(
+        f"To fetch: {total.remaining_files:,} files, {_estimate(plan)}{human_size(total.remaining_bytes)}, "
+        f"into {plan.folder} ({human_size(free_space(plan.folder))} free)."
+    )
+    _show_failures(result.failures, out)
+    try:
+        check_space(plan)
+    except NersembleError as error:
+        out.warning(error.message)
+    out.json(_document(plan, result, dry_run=True))
+    return result
+
+
+def _estimate(plan: Plan) -> str:
+    """`about ` if some sizes are not known."""
+    return "about " if any(item.todo and item.size is None for item in plan.items) else ""
+
+
+def _plan_table(groups: list[tuple[str, str, Sums]], total: Sums) -> Table:
+    table = plain_table("participant", "asset", ">files", ">size", ">here", ">to fetch", ">size")
+    for participant, asset, sums in [*groups, ("all", "", total)]:
+        table.add_row(
+            participant,
+            asset,
+            f"{sums.files:,}",
+            human_size(sums.bytes),
+            f"{sums.present_files:,}",
+            f"{sums.remaining_files:,}",
+            human_size(sums.remaining_bytes),
+            style="bold" if participant == "all" else None,
+        )
+    return table
+
+
+def _show_result(plan: Plan, result: Result, out: Output) -> None:
+    total = add_up(plan.items)
+    fetched = f"{result.fetched:,} files fetched ({human_size(result.bytes)})"
+    if not result.failures:
+        what = f"{fetched}, {total.present_files:,} were there" if result.fetched else "Nothing to fetch"
+        out.print(f"{what}. All {total.files:,} files are complete in {plan.root}.")
+        return
+    out.print(f"{fetched}, {total.present_files:,} were there, {len(result.failures):,} could not be had:")
+    _show_failures(result.failures, out)
+    out.print("The same command, run again, fetches just the rest.")
+
+
+def _show_failures(failures: list[Failure], out: Output) -> None:
+    if not failures:
+        return
+    table = plain_table("file", "why")
+    for failure in failures[:SHOWN_FAILURES]:
+        table.add_row(failure.path, failure.reason)
+    out.table(table)
+    if len(failures) > SHOWN_FAILURES:
+        out.print(f"… and {len(failures) - SHOWN_FAILURES:,} more (--json lists them all)")
+
+
+def _document(plan: Plan, result: Result, dry_run: bool) -> dict[str, Any]:
+    return {
+        "schema_version": 1,
+        "benchmark": plan.benchmark.name,
+        "folder": str(plan.folder),
+        "dry_run": dry_run,
+        "complete": not result.failures and not (dry_run and add_up(plan.items).remaining_files),
+        **asdict(add_up(plan.items)),
+        "free_bytes": free_space(plan.folder),
+        "fetched_files": result.fetched,
+        "fetched_bytes": result.bytes,
+        "groups": [
+            {"participant": participant, "asset": asset, **asdict(add_up(items))}
+            for participant, asset, items in by_asset(plan.items)
+        ],
+        "failures": [asdict(failure) for failure in result.failures],
+    }

@@ -1,0 +1,206 @@
+"""Whether a file is what its name says, from its first bytes and from its structure; nothing is decoded."""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from nersemble_cli.core.errors import InvalidInputError
+
+HEAD_SIZE = 64
+_WHITESPACE = b" \t\r\n"
+_PCD_HEADER_SIZE = 4096  # more than any header has
+
+
+def _is_json(head: bytes) -> bool:
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip(_WHITESPACE)[:1] in (b"{", b"[", b"")
+
+
+def _is_pcd(head: bytes) -> bool:
+    return head.startswith((b"#", b"VERSION"))
+
+
+_LOOKS_RIGHT: dict[str, Callable[[bytes], bool]] = {
+    ".mp4": lambda head: head[4:8] == b"ftyp",
+    ".json": _is_json,
+    ".pcd": _is_pcd,
+    ".npz": lambda head: head.startswith(b"PK\x03\x04"),
+    ".png": lambda head: head.startswith(b"\x89PNG\r\n\x1a\n"),
+}
+
+
+def check_head(name: str, head: bytes) -> None:
+    """Compares the first `HEAD_SIZE` bytes of a file (fewer if it is shorter) with the type its name promises.
+
+    Raises `InvalidInputError` whose message goes on after the file's name: "is an HTML page, …".
+    """
+    suffix = Path(name).suffix
+    if suffix not in _LOOKS_RIGHT or _LOOKS_RIGHT[suffix](head):
+        return
+    if not head:
+        raise InvalidInputError("is empty")
+    if head.lstrip(_WHITESPACE)[:1] == b"<":
+        raise InvalidInputError(f"is a web page (HTML), not {suffix}")
+    raise InvalidInputError(f"begins with {head[:8]!r}, which is no {suffix}")
+
+
+def check_file(file: BinaryIO, name: str) -> None:
+    """Reads as much of an open file as shows whether it is whole and of the type that `name` ends with.
+
+    Raises `InvalidInputError` whose message goes on after the file's name ("is cut short …"), OSError if it
+    cannot be read.
+    """
+    suffix = Path(name).suffix
+    file.seek(0)
+    if suffix == ".png":
+        from nersemble_cli.core.images import check_png_data
+
+        check_png_data(file.read())
+        return
+    check_head(name, file.read(HEAD_SIZE))
+    file.seek(0)
+    if suffix == ".mp4":
+        _check_mp4(file)
+    elif suffix == ".json":
+        _check_json(file)
+    elif suffix == ".pcd":
+        read_pcd_header(file).check_size(file.seek(0, os.SEEK_END))
+    elif suffix == ".npz":
+        _check_npz(file)
+
+
+def mp4_boxes(file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """The top-level boxes of an mp4 as (type, offset, end in bytes), without reading what is in them.
+
+    The last one may end beyond the end of the file. Source: ISO/IEC 14496-12, section 4.2.
+    """
+    size_of_file = file.seek(0, os.SEEK_END)
+    offset = 0
+    while offset + 8 <= size_of_file:
+        file.seek(offset)
+        size, kind = struct.unpack(">I4s", file.read(8))
+        if size == 1:
+            size = int.from_bytes(file.read(8), "big")
+        end = size_of_file if size == 0 else offset + size
+        yield kind, offset, end
+        if end < offset + 8:
+            return
+        offset = end
+
+
+def _check_mp4(file: BinaryIO) -> None:
+    boxes = list(mp4_boxes(file))
+    kinds = {kind for kind, _, _ in boxes}
+    _, _, end = boxes[-1]
+    size = file.seek(0, os.SEEK_END)
+    if end > size:
+        raise InvalidInputError(f"is cut short: {size:,} bytes of {end:,}")
+    if missing := {b"moov", b"mdat"} - kinds:
+        raise InvalidInputError(f"is cut short or damaged: it has no {min(missing).decode()!r} part")
+
+
+def _check_json(file: BinaryIO) -> None:
+    try:
+        document = json.loads(file.read().decode("utf-8-sig"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InvalidInputError(f"is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise InvalidInputError(f"holds a JSON {type(document).__name__}, expected an object")
+
+
+def _check_npz(file: BinaryIO) -> None:
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError) as error:
+        raise InvalidInputError(f"is cut short or damaged ({error})") from None
+    if not names or not all(name.endswith(".npy") for name in names):
+        raise InvalidInputError("is a zip, but not one of numpy arrays")
+
+
+@dataclass(frozen=True)
+class PcdHeader:
+    """The header of a point cloud file. `data` is "ascii", "binary" or "binary_compressed".
+
+    `size` is its own length in bytes, `compressed_size` that of the packed points which follow it.
+    Source: the Point Cloud Library's description of PCD v0.7.
+    """
+
+    version: str
+    fields: tuple[str, ...]
+    sizes: tuple[int, ...]
+    types: tuple[str, ...]
+    counts: tuple[int, ...]
+    n_points: int
+    data: str
+    size: int
+    compressed_size: int | None = None
+
+    @property
+    def point_size(self) -> int:
+        """Bytes of one point in `binary` data."""
+        return sum(size * count for size, count in zip(self.sizes, self.counts, strict=True))
+
+    def check_size(self, size_of_file: int) -> None:
+        """Raises `InvalidInputError` if the points that are promised do not fit into the file."""
+        expected = {
+            "ascii": 2 * sum(self.counts) * self.n_points - 1,  # a digit and a space, no newline at the end
+            "binary": self.n_points * self.point_size,
+            "binary_compressed": 8 + (self.compressed_size or 0),
+        }[self.data]
+        found = size_of_file - self.size
+        if found < expected:
+            raise InvalidInputError(
+                f"is cut short: {found:,} bytes of points, {expected:,} expected for {self.n_points:,}"
+            )
+
+
+def read_pcd_header(file: BinaryIO) -> PcdHeader:
+    """Reads the header from the start of a .pcd. Raises `InvalidInputError` if there is none."""
+    head = file.read(_PCD_HEADER_SIZE)
+    values: dict[str, list[str]] = {}
+    position = 0
+    while "DATA" not in values:
+        end = head.find(b"\n", position)
+        if end < 0:
+            raise InvalidInputError("has no complete PCD header")
+        words = head[position:end].decode("ascii", "replace").split()
+        position = end + 1
+        if words and not words[0].startswith("#"):
+            values[words[0]] = words[1:]
+    try:
+        fields = tuple(values["FIELDS"])
+        sizes = tuple(map(int, values["SIZE"]))
+        types = tuple(values["TYPE"])
+        counts = tuple(map(int, values.get("COUNT", ["1"] * len(fields))))
+        n_points = int(values["POINTS"][0])
+        (data,) = values["DATA"]
+    except (KeyError, ValueError, IndexError) as error:
+        raise InvalidInputError(f"has a PCD header that lacks or garbles {error}") from None
+    if not len(fields) == len(sizes) == len(types) == len(counts):
+        raise InvalidInputError("has a PCD header whose FIELDS, SIZE, TYPE and COUNT differ in number")
+    if data not in ("ascii", "binary", "binary_compressed"):
+        raise InvalidInputError(
+            f"has PCD data {data!r}, which is neither ascii nor binary nor binary_compressed"
+        )
+    if n_points < 0 or min(sizes, default=1) < 0 or min(counts, default=1) < 0:
+        raise InvalidInputError("has a PCD header with negative numbers")
+    compressed = head[position : position + 4]
+    return PcdHeader(
+        version=" ".join(values.get("VERSION", ["?"])),
+        fields=fields,
+        sizes=sizes,
+        types=types,
+        counts=counts,
+        n_points=n_points,
+        data=data,
+        size=position,
+        compressed_size=int.from_bytes(compressed, "little") if data == "binary_compressed" else None,
+    )
