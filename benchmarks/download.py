@@ -168,16 +168,14 @@ def measure_file(scratch: Path, rounds: int) -> None:
         with serving(scratch / "server", rate=rate) as url:
             compare(
                 title,
-                lambda: timed(nersemble(emptied(scratch / "ours"), *arguments), url),  # noqa: B023
-                lambda: timed(["curl", "-s", "-o", str(scratch / "curl"), f"{url}/nvs/{VIDEO}"], url),  # noqa: B023
+                lambda: timed(nersemble(emptied(scratch / "ours"), *arguments), url),
+                lambda: timed(["curl", "-s", "-o", str(scratch / "curl"), f"{url}/nvs/{VIDEO}"], url),
                 rounds,
             )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--official", help="the Python of a virtual environment with the official toolkit")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=("svfr", "file"))

@@ -69,9 +69,7 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
-    parser.add_argument(
-        "--rate", type=float, default=0.0, help="bytes per second and connection; 0: no limit"
-    )
+    parser.add_argument("--rate", type=float, default=0.0, help="bytes per second and connection; 0: no limit")
     options = parser.parse_args()
     server = await asyncio.start_server(
         lambda r, w: serve_connection(r, w, options.folder, options.delay, options.rate), "127.0.0.1", 0

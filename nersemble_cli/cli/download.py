@@ -5,30 +5,20 @@ from __future__ import annotations
 import sys
 from contextlib import closing
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from nersemble_cli.cli import options
-from nersemble_cli.cli.output import Output, human_size, plain_table
-from nersemble_cli.core.benchmarks import Benchmark, get_benchmark
-from nersemble_cli.core.download import (
-    DEFAULT_WORKERS,
-    Failure,
-    Plan,
-    Result,
-    check_space,
-    check_url,
-    prepare,
-    run,
-)
-from nersemble_cli.core.errors import NersembleError
-from nersemble_cli.core.files import free_space
-from nersemble_cli.core.plan import Sums, add_up, by_asset, parse_selection
-from nersemble_cli.core.settings import ACCESS_HELP, clean_url, find_folder, find_url, require_url, save_url
-from nersemble_cli.core.transfer import Server
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from nersemble_cli.cli.output import Output
+    from nersemble_cli.core.benchmarks import Benchmark
+    from nersemble_cli.core.download import Failure, Plan, Result
+    from nersemble_cli.core.plan import Sums
+    from nersemble_cli.core.transfer import Server
 
 INTERRUPTED = 130
 PROMPTS = 3
@@ -78,7 +68,7 @@ def download(
     ] = None,
     workers: Annotated[
         int, typer.Option("--workers", "-j", min=1, max=64, help="How many files to fetch at a time.")
-    ] = DEFAULT_WORKERS,
+    ] = 8,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Fetch everything again, also what is there and complete.")
     ] = False,
@@ -101,6 +91,12 @@ def download(
 
     Fetched by default are all assets but version 1 of the tracking, and point clouds of timestep 0 only.
     """
+    from nersemble_cli.cli.output import Output
+    from nersemble_cli.core.benchmarks import get_benchmark
+    from nersemble_cli.core.download import prepare
+    from nersemble_cli.core.plan import parse_selection
+    from nersemble_cli.core.settings import find_folder
+
     out = Output(as_json)
     task = get_benchmark(benchmark)
     selection = parse_selection(
@@ -122,6 +118,8 @@ def download(
 
 
 def _run(plan: Plan, server: Server, workers: int, out: Output) -> Result:
+    from nersemble_cli.core.download import run
+
     for note in plan.notes:
         out.note(note)
     with out.progress() as bars:
@@ -133,12 +131,20 @@ def _run(plan: Plan, server: Server, workers: int, out: Output) -> Result:
 
 def _server(benchmark: Benchmark, workers: int, url: str | None, out: Output) -> Server:
     """The server, whose URL is asked for on a terminal if it is nowhere to be found."""
+    from nersemble_cli.core.settings import find_url, require_url
+    from nersemble_cli.core.transfer import Server
+
     if find_url(url) is None and sys.stdin.isatty() and sys.stderr.isatty():
         return _ask_for_url(benchmark, workers, out)
     return Server(require_url(url), workers)
 
 
 def _ask_for_url(benchmark: Benchmark, workers: int, out: Output) -> Server:
+    from nersemble_cli.core.download import check_url
+    from nersemble_cli.core.errors import NersembleError
+    from nersemble_cli.core.settings import ACCESS_HELP, clean_url, save_url
+    from nersemble_cli.core.transfer import Server
+
     out.note(ACCESS_HELP)
     for attempt in range(1, PROMPTS + 1):
         typed = typer.prompt("Your URL (it is not shown)", hide_input=True, err=True)
@@ -161,6 +167,12 @@ def _ask_for_url(benchmark: Benchmark, workers: int, out: Output) -> Server:
 
 def _show(plan: Plan, out: Output) -> Result:
     """Shows the plan; its result has what the server could not tell."""
+    from nersemble_cli.cli.output import human_size
+    from nersemble_cli.core.download import Result, check_space
+    from nersemble_cli.core.errors import NersembleError
+    from nersemble_cli.core.files import free_space
+    from nersemble_cli.core.plan import add_up, by_asset
+
     result = Result(failures=plan.failures)
     for note in plan.notes:
         out.note(note)
@@ -186,6 +198,8 @@ def _estimate(plan: Plan) -> str:
 
 
 def _plan_table(groups: list[tuple[str, str, Sums]], total: Sums) -> Table:
+    from nersemble_cli.cli.output import human_size, plain_table
+
     table = plain_table("participant", "asset", ">files", ">size", ">here", ">to fetch", ">size")
     for participant, asset, sums in [*groups, ("all", "", total)]:
         table.add_row(
@@ -202,6 +216,9 @@ def _plan_table(groups: list[tuple[str, str, Sums]], total: Sums) -> Table:
 
 
 def _show_result(plan: Plan, result: Result, out: Output) -> None:
+    from nersemble_cli.cli.output import human_size
+    from nersemble_cli.core.plan import add_up
+
     total = add_up(plan.items)
     fetched = f"{result.fetched:,} files fetched ({human_size(result.bytes)})"
     if not result.failures:
@@ -216,6 +233,8 @@ def _show_result(plan: Plan, result: Result, out: Output) -> None:
 def _show_failures(failures: list[Failure], out: Output) -> None:
     if not failures:
         return
+    from nersemble_cli.cli.output import plain_table
+
     table = plain_table("file", "why")
     for failure in failures[:SHOWN_FAILURES]:
         table.add_row(failure.path, failure.reason)
@@ -225,6 +244,9 @@ def _show_failures(failures: list[Failure], out: Output) -> None:
 
 
 def _document(plan: Plan, result: Result, dry_run: bool) -> dict[str, Any]:
+    from nersemble_cli.core.files import free_space
+    from nersemble_cli.core.plan import add_up, by_asset
+
     return {
         "schema_version": 1,
         "benchmark": plan.benchmark.name,

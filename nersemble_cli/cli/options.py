@@ -10,6 +10,7 @@ import typer
 
 from nersemble_cli.core.benchmarks import BENCHMARKS, Benchmark, get_benchmark
 from nersemble_cli.core.errors import UsageError
+from nersemble_cli.core.plan import valid_sequences, valid_serials
 
 FolderOption = Annotated[
     Path | None,
@@ -22,14 +23,10 @@ FolderOption = Annotated[
         show_envvar=True,
     ),
 ]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")
-]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 WorkersOption = Annotated[
     int | None,
-    typer.Option(
-        "--workers", "-j", min=1, help="How many to do at a time.", show_default="fits this machine"
-    ),
+    typer.Option("--workers", "-j", min=1, help="How many to do at a time.", show_default="fits this machine"),
 ]
 
 
@@ -56,15 +53,11 @@ def complete_participant(context: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_sequence(context: typer.Context, incomplete: str) -> list[str]:
-    from nersemble_cli.core.plan import valid_sequences
-
     names = dict.fromkeys(name for b in _benchmarks_meant(context) for name in valid_sequences(b))
     return _completions(names, incomplete)
 
 
 def complete_serial(context: typer.Context, incomplete: str) -> list[str]:
-    from nersemble_cli.core.plan import valid_serials
-
     names = dict.fromkeys(name for b in _benchmarks_meant(context) for name in valid_serials(b))
     return _completions(names, incomplete)
 

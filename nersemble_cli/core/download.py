@@ -181,9 +181,7 @@ def _make_folder(root: Path) -> None:
 
 
 def _not_writable(folder: Path) -> UsageError:
-    return UsageError(
-        f"The folder {folder} cannot be written to.", "Choose another (-f FOLDER), or its rights."
-    )
+    return UsageError(f"The folder {folder} cannot be written to.", "Choose another (-f FOLDER), or its rights.")
 
 
 def _timesteps(
@@ -204,15 +202,11 @@ def _timesteps(
     except TransferError as error:
         if error.status in NOT_THERE:
             known = {key: range(n) for key, n in benchmark.n_frames.items()}
-            return known, (
-                f"The server has no {benchmark.folder}/{METADATA}: using the built-in frame counts.",
-            )
+            return known, (f"The server has no {benchmark.folder}/{METADATA}: using the built-in frame counts.",)
         raise _url_error(error) or _no_metadata(benchmark, error.message) from None
     except ValueError as error:
         said = (
-            error.message
-            if isinstance(error, NersembleError)
-            else f"what the server sent is not JSON ({error})"
+            error.message if isinstance(error, NersembleError) else f"what the server sent is not JSON ({error})"
         )
         raise _no_metadata(benchmark, said) from None
     if not dry_run:
@@ -312,9 +306,7 @@ def check_space(plan: Plan) -> None:
         )
 
 
-def run(
-    plan: Plan, server: Server, workers: int = DEFAULT_WORKERS, progress: Progress | None = None
-) -> Result:
+def run(plan: Plan, server: Server, workers: int = DEFAULT_WORKERS, progress: Progress | None = None) -> Result:
     """Fetches what remains of the plan. One file's failure stops no other.
 
     Raises `NersembleError` if there is no room or the server refuses everything. Interrupted, it ends within
@@ -345,9 +337,7 @@ def run(
         if item.here == "folder":
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
         gauge = Gauge(progress, item.to_come)
-        return fetch(
-            server, f"{plan.benchmark.folder}/{name}", target, name, plan.manifest, cancel, gauge, wait
-        )
+        return fetch(server, f"{plan.benchmark.folder}/{name}", target, name, plan.manifest, cancel, gauge, wait)
 
     show()
     for item, got in _in_parallel(get, todo, server, workers):

@@ -187,9 +187,7 @@ def read_pcd_header(file: BinaryIO) -> PcdHeader:
     if not len(fields) == len(sizes) == len(types) == len(counts):
         raise InvalidInputError("has a PCD header whose FIELDS, SIZE, TYPE and COUNT differ in number")
     if data not in ("ascii", "binary", "binary_compressed"):
-        raise InvalidInputError(
-            f"has PCD data {data!r}, which is neither ascii nor binary nor binary_compressed"
-        )
+        raise InvalidInputError(f"has PCD data {data!r}, which is neither ascii nor binary nor binary_compressed")
     if n_points < 0 or min(sizes, default=1) < 0 or min(counts, default=1) < 0:
         raise InvalidInputError("has a PCD header with negative numbers")
     compressed = head[position : position + 4]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+import time
+from collections.abc import Callable, Generator, Iterable
+from queue import SimpleQueue
 from typing import Protocol, TypeVar
 
 from nersemble_cli.core.errors import Cancelled
@@ -23,6 +24,12 @@ class Progress(Protocol):
     def advance(self, n: int = 1) -> None:
         """`n` more are done."""
 
+    def expect(self, n: int) -> None:
+        """The total is `n` larger than was known at the start, or smaller if `n` is negative."""
+
+    def retitle(self, title: str) -> None:
+        """What is being done has changed."""
+
 
 class Silent:
     """Progress that nobody looks at."""
@@ -30,6 +37,10 @@ class Silent:
     def start(self, title: str, total: int, unit: str) -> None: ...
 
     def advance(self, n: int = 1) -> None: ...
+
+    def expect(self, n: int) -> None: ...
+
+    def retitle(self, title: str) -> None: ...
 
 
 def cpu_count() -> int:
@@ -53,36 +64,67 @@ class Cancel:
         if self._event.is_set():
             raise Cancelled("Stopped before it was done.")
 
+    def wait(self, seconds: float) -> None:
+        """Sleeps. Raises `Cancelled` as soon as the flag is set."""
+        self._event.wait(seconds)
+        self.check()
+
 
 def in_threads(
-    work: Callable[[T, Cancel], R], items: Iterable[T], workers: int, ahead: int | None = None
-) -> Iterator[tuple[T, R]]:
+    work: Callable[[T, Cancel], R],
+    items: Iterable[T],
+    workers: int,
+    ahead: int | None = None,
+    patience: float | None = None,
+) -> Generator[tuple[T, R], None, None]:
     """Yields (item, work(item)) as they are done, at most `workers` at a time.
 
     At most `ahead` (default: twice the workers) items are taken before their results are, so that memory
     stays flat. When one raises, or the caller stops iterating or is interrupted, the others are cancelled
-    and waited for before the exception goes on; `work` must look at the flag that it is given.
+    and waited for before the exception goes on; `work` must look at the flag that it is given. With
+    `patience` (seconds), threads that hang for longer in a network that does not answer are left behind:
+    they do nothing more and die with the process.
     """
     cancel = Cancel()
     ahead = ahead or 2 * workers
+    tasks: SimpleQueue[tuple[T] | None] = SimpleQueue()
+    results: SimpleQueue[tuple[T, R | None, BaseException | None]] = SimpleQueue()
+
+    def serve() -> None:
+        while (task := tasks.get()) is not None:
+            (item,) = task
+            try:
+                cancel.check()
+                results.put((item, work(item, cancel), None))
+            except BaseException as error:
+                results.put((item, None, error))
+
     source = iter(items)
-    pool = ThreadPoolExecutor(workers)
+    threads: list[threading.Thread] = []
+    pending, exhausted = 0, False
     try:
-        pending: dict[Future[R], T] = {}
-        exhausted = False
         while True:
-            while not exhausted and len(pending) < ahead:
+            while not exhausted and pending < ahead:
                 try:
-                    item = next(source)
+                    tasks.put((next(source),))
                 except StopIteration:
                     exhausted = True
                     break
-                pending[pool.submit(work, item, cancel)] = item
+                pending += 1
+                if len(threads) < workers:
+                    threads.append(threading.Thread(target=serve, daemon=True))
+                    threads[-1].start()
             if not pending:
                 return
-            done, _ = wait(pending, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield pending.pop(future), future.result()
+            item, result, error = results.get()
+            pending -= 1
+            if error is not None:
+                raise error
+            yield item, result  # type: ignore[misc]  # without an error there is a result
     finally:
         cancel.set()
-        pool.shutdown(wait=True, cancel_futures=True)
+        for _ in threads:
+            tasks.put(None)
+        deadline = None if patience is None else time.monotonic() + patience
+        for thread in threads:
+            thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))

@@ -73,9 +73,7 @@ def parse_selection(
             )
     names = [asset.name for asset in benchmark.assets]
     if pointcloud_frames is not None and POINTCLOUDS not in names:
-        raise UsageError(
-            f"--pointcloud-frames: {benchmark.name} has no point clouds.", "Leave the option out."
-        )
+        raise UsageError(f"--pointcloud-frames: {benchmark.name} has no point clouds.", "Leave the option out.")
 
     def chosen(kind: str, values: list[str], valid: Sequence[str]) -> tuple[str, ...] | None:
         return choose(f"{kind} of {benchmark.name}", values, valid) if values else None
@@ -273,9 +271,7 @@ def fetch_command(
         words += ["-s", ",".join(sequences)]
     if overwrite and serials and all(file.serial for file in missing):
         words += ["-c", ",".join(serials)]
-    timesteps = sorted(
-        {file.timestep for file in missing if file.asset.name == POINTCLOUDS and file.timestep}
-    )
+    timesteps = sorted({file.timestep for file in missing if file.asset.name == POINTCLOUDS and file.timestep})
     first = any(file.timestep == 0 for file in missing)
     if timesteps:
         words += ["--pointcloud-frames", _as_ranges([0, *timesteps] if first else timesteps)]

@@ -57,9 +57,7 @@ def existing_folder(folder: Path | None = None) -> Path | None:
     if path.is_dir():
         return path
     if folder is not None:
-        raise UsageError(
-            f"No folder at {path}.", "Name the folder that holds nvs/, mono_flame_avatar/ or svfr/."
-        )
+        raise UsageError(f"No folder at {path}.", "Name the folder that holds nvs/, mono_flame_avatar/ or svfr/.")
     return None
 
 

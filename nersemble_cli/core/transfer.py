@@ -143,9 +143,9 @@ def _problem(error: Exception) -> TransferError:
         return TransferError("the server redirects in a circle", again=False)
     if isinstance(error, requests.exceptions.ProxyError):
         return TransferError("the proxy set in the environment does not answer", unreachable=True)
-    if isinstance(
-        error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, ValueError)
-    ) and (not isinstance(error, requests.exceptions.ConnectionError)):
+    if isinstance(error, (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, ValueError)) and (
+        not isinstance(error, requests.exceptions.ConnectionError)
+    ):
         return TransferError("the URL is not valid", again=False, unreachable=True)
     if "NameResolutionError" in text or "Name or service" in text or "getaddrinfo" in text:
         return TransferError("the server's host name does not resolve", unreachable=True)
