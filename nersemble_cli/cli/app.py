@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from nersemble_cli import __version__
-from nersemble_cli.cli import download, pack, validate
+from nersemble_cli.cli import download, inspect, pack, validate
 from nersemble_cli.core.errors import NersembleError
 
 INTERRUPTED = 130
@@ -26,6 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("download")(download.download)
+app.command("inspect")(inspect.inspect)
 app.command("validate")(validate.validate)
 app.command("pack")(pack.pack)
 

@@ -38,8 +38,10 @@ def _completions(names: Iterable[object], incomplete: str) -> list[str]:
 
 def _benchmarks_meant(context: typer.Context) -> list[Benchmark]:
     """The benchmark typed so far; all of them if none is."""
+    # While an option's value is being typed, arguments before it are not assigned to parameters yet.
+    name = context.params.get("benchmark") or next(iter(context.args), "")
     try:
-        return [get_benchmark(context.params.get("benchmark") or "")]
+        return [get_benchmark(name)]
     except UsageError:
         return list(BENCHMARKS.values())
 

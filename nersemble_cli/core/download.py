@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from nersemble_cli.core import metadata
 from nersemble_cli.core.benchmarks import Benchmark, files
-from nersemble_cli.core.errors import NersembleError, UsageError
+from nersemble_cli.core.errors import InvalidInputError, NersembleError, UsageError
 from nersemble_cli.core.files import free_space, locked_part, part_path, write_all
 from nersemble_cli.core.manifest import Manifest, Version
 from nersemble_cli.core.parallel import Cancel, Progress, Silent, in_threads
@@ -193,8 +193,9 @@ def _timesteps(
     path = root / METADATA
     if not overwrite:
         try:
-            return metadata.parse_timesteps(benchmark, json.loads(path.read_bytes())), ()
-        except (OSError, ValueError):
+            if found := metadata.load_timesteps(benchmark, root.parent):
+                return found, ()
+        except (OSError, InvalidInputError):
             pass  # not there, or of no use: it is fetched (again)
     try:
         content = read_small(server, f"{benchmark.folder}/{METADATA}", Cancel())
@@ -301,7 +302,7 @@ def check_space(plan: Plan) -> None:
     free = free_space(plan.folder)
     if needed > free:
         raise NersembleError(
-            f"The disk has not enough room: {needed:,} bytes remain to be fetched, {free:,} are free at {plan.folder}.",
+            f"The disk has not enough room: {needed:,} bytes remain, {free:,} are free at {plan.folder}.",
             "Free some space, choose another folder (-f FOLDER), or fewer participants or assets (-p, -a).",
         )
 

@@ -65,8 +65,8 @@ def metadata_path(benchmark: Benchmark, folder: Path) -> Path:
     return folder / benchmark.folder / "metadata.json"
 
 
-def load_metadata(benchmark: Benchmark, folder: Path) -> dict[Sequence, int]:
-    """The frame counts in `metadata.json` of a benchmark folder; empty if there is none."""
+def load_timesteps(benchmark: Benchmark, folder: Path) -> dict[Sequence, range | tuple[int, ...]]:
+    """The timesteps in `metadata.json` of a benchmark folder; empty if there is none."""
     path = metadata_path(benchmark, folder)
     if not path.is_file():
         return {}
@@ -76,7 +76,12 @@ def load_metadata(benchmark: Benchmark, folder: Path) -> dict[Sequence, int]:
         raise InvalidInputError(
             f"{path} is not JSON: {error}.", f"Delete it and run: nersemble download {benchmark.name}"
         ) from error
-    return parse_metadata(benchmark, document)
+    return parse_timesteps(benchmark, document)
+
+
+def load_metadata(benchmark: Benchmark, folder: Path) -> dict[Sequence, int]:
+    """The frame counts in `metadata.json` of a benchmark folder; empty if there is none."""
+    return {key: len(timesteps) for key, timesteps in load_timesteps(benchmark, folder).items()}
 
 
 def count_tracked_frames(path: Path) -> int | None:

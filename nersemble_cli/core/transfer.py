@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-CHUNK = 1 << 20
+CHUNK = 1 << 18
+SMALL_CHUNK = 1 << 16
 WORTH_RESUMING = 1 << 20  # bytes; smaller files start again
 LOCK_POLL = 0.1  # seconds
 FIRST_CONTACT_ATTEMPTS = 2
@@ -257,7 +258,7 @@ def ask_version(server: Server, path: str, cancel: Cancel) -> Version:
 
 
 def read_small(server: Server, path: str, cancel: Cancel, limit: int = 64 << 20) -> bytes:
-    """The first `limit` bytes of a file, checked against the type that its name promises. Raises `TransferError`."""
+    """The first `limit` bytes of a file, whose type must fit its name. Raises `TransferError`."""
 
     def attempt() -> bytes:
         with server.request("GET", path) as response:
@@ -379,7 +380,7 @@ def _attempt(
         if version.size is not None:
             gauge.to_come(version.size - start)
         position = start
-        for chunk in response.raw.stream(CHUNK, decode_content=True):
+        for chunk in _chunks(response):
             if position == 0:
                 with _checking(again=False):
                     check_head(name, chunk[:HEAD_SIZE])
@@ -397,6 +398,16 @@ def _attempt(
         part.truncate(0)
         raise
     return replace(version, size=position, sha256=digest.hexdigest())
+
+
+def _chunks(response: requests.Response) -> Iterator[bytes]:
+    """The body in pieces as they arrive: of what comes before a connection breaks nothing is lost."""
+    raw = response.raw
+    if not hasattr(raw, "read1"):  # urllib3 before 2.1
+        yield from raw.stream(SMALL_CHUNK, decode_content=True)
+        return
+    while chunk := raw.read1(CHUNK, decode_content=True):
+        yield chunk
 
 
 def _continues(response: requests.Response, start: int, begun: Version | None, version: Version) -> bool:

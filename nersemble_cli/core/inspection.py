@@ -1,0 +1,259 @@
+"""What is in a single file: facts by name, for people and programs to read. Nothing is judged but damage."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from nersemble_cli.core.benchmarks import FLAME_VERTEX_COUNT
+from nersemble_cli.core.errors import InvalidInputError, UsageError
+from nersemble_cli.core.filetypes import check_file, read_pcd_header
+
+Facts = dict[str, Any]
+
+RIGID_TOLERANCE = 1e-4
+NOW_LANDMARKS = (7, 3)
+TRACKING_ARRAYS = ("expression", "rotation", "translation", "frames")
+TREE_DEPTH = 2
+
+
+def inspect_file(path: Path) -> Facts:
+    """The facts about a file of one of the benchmark's types; values are plain, tables are lists of dicts.
+
+    "kind" names the type. Raises `UsageError` if there is no such file or it is of no known type,
+    `InvalidInputError` if it cannot be read as what its name says.
+    """
+    if not path.exists():
+        raise UsageError(f"There is no {path}.", "Give a file, or a benchmark folder; without a PATH: -f FOLDER")
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        raise UsageError(f"{path}: files of type '{path.suffix}' are not known.", f"Known: {', '.join(_READERS)}.")
+    try:
+        with path.open("rb") as file:
+            check_file(file, path.name.lower())
+        facts = read(path)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path} {error.message.removeprefix('it ')}.", _hint(path)) from None
+    return {"path": str(path), "kind": facts.pop("kind"), "bytes": path.stat().st_size, **facts}
+
+
+def _hint(path: Path) -> str:
+    if path.suffix in (".zip", ".ply", ".npy"):
+        return "Make it again, or copy it again."
+    return "Delete it and run nersemble download again."
+
+
+def _video(path: Path) -> Facts:
+    import av
+
+    from nersemble_cli.core.video import open_video
+
+    try:
+        with open_video(str(path), threads=1) as (container, stream):
+            codec = stream.codec_context
+            fps = stream.average_rate
+            facts: Facts = {
+                "kind": "video",
+                "codec": codec.name,
+                "width": codec.width,
+                "height": codec.height,
+                "fps": float(fps) if fps else None,
+                "n_frames_in_header": stream.frames,
+                "n_frames_counted": sum(1 for packet in container.demux(stream) if packet.size),
+                "pixel_format": codec.pix_fmt,
+                "audio_tracks": len(container.streams.audio),
+            }
+    except av.FFmpegError as error:
+        raise InvalidInputError(f"cannot be read as a video ({error.strerror})") from None
+    facts["seconds"] = round(facts["n_frames_counted"] / facts["fps"], 3) if facts["fps"] else None
+    return facts
+
+
+def _cameras(path: Path) -> Facts:
+    import numpy as np
+
+    document = json.loads(path.read_bytes())
+    rows = []
+    try:
+        for serial, pose in document["world_2_cam"].items():
+            world_2_cam = np.array(pose, dtype=np.float64).reshape(4, 4)
+            intrinsics = np.array(document["intrinsics"][serial], dtype=np.float64).reshape(3, 3)
+            rotation, translation = world_2_cam[:3, :3], world_2_cam[:3, 3]
+            is_rigid = (
+                np.allclose(rotation @ rotation.T, np.eye(3), atol=RIGID_TOLERANCE)
+                and np.linalg.det(rotation) > 0
+                and np.allclose(world_2_cam[3], (0, 0, 0, 1), atol=RIGID_TOLERANCE)
+            )
+            rows.append(
+                {
+                    "serial": serial,
+                    "fx": round(float(intrinsics[0, 0]), 2),
+                    "fy": round(float(intrinsics[1, 1]), 2),
+                    "cx": round(float(intrinsics[0, 2]), 2),
+                    "cy": round(float(intrinsics[1, 2]), 2),
+                    "center": [round(float(value), 4) for value in -rotation.T @ translation],
+                    "rigid": bool(is_rigid),
+                }
+            )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidInputError(f"is no camera_params.json ({type(error).__name__}: {error})") from None
+    not_rigid = [row["serial"] for row in rows if not row["rigid"]]
+    return {
+        "kind": "cameras",
+        "n_cameras": len(rows),
+        "poses": f"NOT rigid: {', '.join(not_rigid)}" if not_rigid else "all rigid, world to camera",
+        "units": "focal lengths and principal points in pixels, centers in metres",
+        "cameras": rows,
+    }
+
+
+def _json(path: Path) -> Facts:
+    document = json.loads(path.read_bytes())
+    if "world_2_cam" in document:
+        return _cameras(path)
+    return {"kind": "json", "keys": list(document)}
+
+
+def _pointcloud(path: Path) -> Facts:
+    import numpy as np
+    from pypcd4.pypcd4 import PointCloud
+
+    with path.open("rb") as file:
+        header = read_pcd_header(file)
+    try:
+        points = np.stack([PointCloud.from_path(path).pc_data[axis] for axis in "xyz"], axis=-1)
+    except Exception as error:  # the library raises whatever it meets in a damaged file
+        raise InvalidInputError(f"cannot be read as a point cloud ({type(error).__name__})") from None
+    finite = points[np.isfinite(points).all(axis=1)]
+    return {
+        "kind": "point cloud",
+        "n_points": header.n_points,
+        "n_points_not_finite": len(points) - len(finite),
+        "data": header.data,
+        "version": header.version,
+        "fields": " ".join(header.fields),
+        "minimum": [round(float(value), 4) for value in finite.min(axis=0)] if len(finite) else None,
+        "maximum": [round(float(value), 4) for value in finite.max(axis=0)] if len(finite) else None,
+        "units": "metres",
+    }
+
+
+def _arrays(path: Path) -> Facts:
+    from nersemble_cli.core.mesh import read_npy_header
+
+    rows = []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                with archive.open(info) as file:
+                    shape, dtype = read_npy_header(file)  # type: ignore[arg-type]
+                name = info.filename.removesuffix(".npy")
+                rows.append({"array": name, "shape": list(shape), "dtype": str(dtype)})
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        raise InvalidInputError(f"is damaged ({error})") from None
+    if damaged:
+        raise InvalidInputError(f"is damaged: the checksum of {damaged} does not fit")
+    shapes = {row["array"]: row["shape"] for row in rows}
+    if not all(name in shapes for name in TRACKING_ARRAYS):
+        return {"kind": "arrays", "arrays": rows}
+    version = 2 if path.stem.endswith("_v2") else 1 if path.stem == "flame2023_tracking" else None
+    n_frames = shapes["frames"][0] if shapes["frames"] else None
+    return {"kind": "FLAME tracking", "version": version, "n_frames": n_frames, "arrays": rows}
+
+
+def _mesh(path: Path) -> Facts:
+    import numpy as np
+
+    from nersemble_cli.core.mesh import read_ply
+
+    mesh = read_ply(path.read_bytes())
+    n_vertices = len(mesh.vertices)
+    finite = mesh.vertices[np.isfinite(mesh.vertices).all(axis=1)]
+    return {
+        "kind": "mesh",
+        "n_vertices": n_vertices,
+        "n_faces": len(mesh.faces),
+        "flame_topology": n_vertices == FLAME_VERTEX_COUNT,
+        "triangles_only": not mesh.has_polygons,
+        "n_vertices_not_finite": n_vertices - len(finite),
+        "minimum": [round(float(value), 4) for value in finite.min(axis=0)] if len(finite) else None,
+        "maximum": [round(float(value), 4) for value in finite.max(axis=0)] if len(finite) else None,
+    }
+
+
+def _array(path: Path) -> Facts:
+    import numpy as np
+
+    from nersemble_cli.core.mesh import read_npy_header
+
+    with path.open("rb") as file:
+        shape, dtype = read_npy_header(file)
+    facts: Facts = {
+        "kind": "array",
+        "shape": list(shape),
+        "dtype": str(dtype),
+        "now_landmarks": shape == NOW_LANDMARKS,
+    }
+    if dtype.kind not in "fiu":
+        return facts
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise InvalidInputError(f"is damaged ({error})") from None
+    facts["finite"] = bool(np.isfinite(array).all())
+    if array.size:
+        facts |= {"minimum": float(array.min()), "maximum": float(array.max())}
+    if shape == NOW_LANDMARKS:
+        facts["values"] = [dict(zip("xyz", (round(float(v), 5) for v in row), strict=True)) for row in array]
+    return facts
+
+
+def _submission(path: Path) -> Facts:
+    from nersemble_cli.core.submission.findings import Finding
+    from nersemble_cli.core.submission.members import open_zip, sort_members
+    from nersemble_cli.core.submission.names import recognise
+
+    with open_zip(path) as archive:
+        if isinstance(archive, Finding):
+            raise InvalidInputError(f"is no zip: {archive.message.removesuffix('.')}")
+        members, flaws, others = sort_members(archive)
+    benchmark = recognise(members)
+    folders: defaultdict[str, list[int]] = defaultdict(list)
+    for name, member in members.items():
+        parts = PurePosixPath(name.replace("\\", "/")).parts
+        folders["/".join(parts[: min(TREE_DEPTH, len(parts) - 1)]) or "."].append(member.size)
+    return {
+        "kind": "zip",
+        "submission_to": benchmark.name if benchmark else None,
+        "n_files": len(members),
+        "bytes_unpacked": sum(member.size for member in members.values()),
+        "not_opened": [finding.message for finding in (*flaws.values(), *others)],
+        "tree": [
+            {"folder": name, "files": len(sizes), "bytes": sum(sizes)} for name, sizes in sorted(folders.items())
+        ],
+        "hint": "nersemble validate says whether it is a valid submission.",
+    }
+
+
+def _image(path: Path) -> Facts:
+    from nersemble_cli.core.images import check_png
+
+    info = check_png(path)
+    return {"kind": "image", "width": info.width, "height": info.height}
+
+
+_READERS: dict[str, Callable[[Path], Facts]] = {
+    ".mp4": _video,
+    ".json": _json,
+    ".pcd": _pointcloud,
+    ".npz": _arrays,
+    ".ply": _mesh,
+    ".npy": _array,
+    ".zip": _submission,
+    ".png": _image,
+}
