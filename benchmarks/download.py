@@ -2,7 +2,8 @@
 
     python benchmarks/download.py --official OFFICIAL_VENV/bin/python [--rounds 3] [--only svfr|file]
 
-The official downloader accepts the URL of the real server only, so that check is left out. Each figure is the median over the rounds of the ratio of two runs that follow each other.
+The official downloader accepts the URL of the real server only, so that check is left out. Each figure is the
+median over the rounds of the ratio of two runs that follow each other.
 """
 
 from __future__ import annotations

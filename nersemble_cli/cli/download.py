@@ -107,9 +107,9 @@ def download(
     try:
         with closing(server):
             with out.progress() as bars:
-                plan = prepare(selection, target, server, overwrite, dry_run, workers, bars)
+                plan = prepare(selection, target, server, overwrite, dry_run, bars)
             with closing(plan):
-                result = _show(plan, out) if dry_run else _run(plan, server, workers, out)
+                result = _show(plan, out) if dry_run else _run(plan, server, out)
     except KeyboardInterrupt:
         out.note("Stopped. What has arrived is kept: the same command goes on from there.")
         raise typer.Exit(INTERRUPTED) from None
@@ -117,13 +117,13 @@ def download(
         raise typer.Exit(1)
 
 
-def _run(plan: Plan, server: Server, workers: int, out: Output) -> Result:
+def _run(plan: Plan, server: Server, out: Output) -> Result:
     from nersemble_cli.core.download import run
 
     for note in plan.notes:
         out.note(note)
     with out.progress() as bars:
-        result = run(plan, server, workers, bars)
+        result = run(plan, server, bars)
     _show_result(plan, result, out)
     out.json(_document(plan, result, dry_run=False))
     return result

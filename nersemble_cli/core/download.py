@@ -116,7 +116,6 @@ def prepare(
     server: Server,
     overwrite: bool = False,
     dry_run: bool = False,
-    workers: int = DEFAULT_WORKERS,
     progress: Progress | None = None,
 ) -> Plan:
     """Finds out what of the selection is in `folder` and what remains to be fetched.
@@ -132,7 +131,7 @@ def prepare(
         _make_folder(root)
     manifest = Manifest(root)
     try:
-        items, notes = _look_up(selection, root, server, manifest, overwrite, dry_run, workers, progress)
+        items, notes = _look_up(selection, root, server, manifest, overwrite, dry_run, progress)
     except BaseException:
         manifest.close()
         raise
@@ -146,7 +145,6 @@ def _look_up(
     manifest: Manifest,
     overwrite: bool,
     dry_run: bool,
-    workers: int,
     progress: Progress,
 ) -> tuple[list[Item], tuple[str, ...]]:
     """The wanted files, with what the server says of those it has to be asked for, and notes."""
@@ -161,7 +159,7 @@ def _look_up(
         to_ask += [item for item in items if item.todo]
     else:
         to_ask += [item for item in items if item.todo and item.file.asset.typical_size >= WORTH_ASKING]
-    answers = _ask(to_ask, benchmark, server, workers, progress, manifest, dry_run)
+    answers = _ask(to_ask, benchmark, server, progress, manifest, dry_run)
     answered = {item.file.path: item for item in answers}
     return [answered.get(item.file.path, item) for item in items], notes
 
@@ -226,7 +224,7 @@ def _no_metadata(benchmark: Benchmark, reason: str) -> NersembleError:
 
 
 def _in_parallel(
-    work: Callable[[T, Cancel], R], items: Sequence[T], server: Server, workers: int
+    work: Callable[[T, Cancel], R], items: Sequence[T], server: Server
 ) -> Iterator[tuple[T, R | TransferError]]:
     """Yields (item, result), or the reason why there is none. Raises what ends it all: a URL that is no good,
     a full disk."""
@@ -237,7 +235,7 @@ def _in_parallel(
         except (TransferError, OSError) as error:
             return error
 
-    with closing(in_threads(guarded, items, workers, patience=GRACE)) as results:
+    with closing(in_threads(guarded, items, server.connections, patience=GRACE)) as results:
         for item, result in results:
             if isinstance(result, TransferError):
                 fatal = None if server.granted else _url_error(result)
@@ -270,7 +268,6 @@ def _ask(
     items: Sequence[Item],
     benchmark: Benchmark,
     server: Server,
-    workers: int,
     progress: Progress,
     manifest: Manifest,
     dry_run: bool,
@@ -282,7 +279,7 @@ def _ask(
     def ask(item: Item, cancel: Cancel) -> Version:
         return ask_version(server, f"{benchmark.folder}/{item.file.path}", cancel)
 
-    for item, answer in _in_parallel(ask, items, server, workers):
+    for item, answer in _in_parallel(ask, items, server):
         progress.advance()
         if isinstance(answer, TransferError):
             yield replace(item, failure=answer.message)
@@ -307,7 +304,7 @@ def check_space(plan: Plan) -> None:
         )
 
 
-def run(plan: Plan, server: Server, workers: int = DEFAULT_WORKERS, progress: Progress | None = None) -> Result:
+def run(plan: Plan, server: Server, progress: Progress | None = None) -> Result:
     """Fetches what remains of the plan. One file's failure stops no other.
 
     Raises `NersembleError` if there is no room or the server refuses everything. Interrupted, it ends within
@@ -341,7 +338,7 @@ def run(plan: Plan, server: Server, workers: int = DEFAULT_WORKERS, progress: Pr
         return fetch(server, f"{plan.benchmark.folder}/{name}", target, name, plan.manifest, cancel, gauge, wait)
 
     show()
-    for item, got in _in_parallel(get, todo, server, workers):
+    for item, got in _in_parallel(get, todo, server):
         if isinstance(got, TransferError):
             result.failures.append(Failure(f"{plan.benchmark.folder}/{item.file.path}", got.message))
         else:

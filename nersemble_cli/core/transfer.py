@@ -71,11 +71,11 @@ class TransferError(NersembleError):
 
 
 class Server:
-    """The benchmark's server at a base URL, which is secret. One session keeps its connections alive."""
+    """The benchmark's server at a base URL, which is secret. One session keeps its `connections` alive."""
 
-    def __init__(self, base_url: str, workers: int = 1, patience: Patience | None = None) -> None:
+    def __init__(self, base_url: str, connections: int = 1, patience: Patience | None = None) -> None:
         self._base = urlsplit(base_url)
-        self._workers = workers
+        self.connections = connections
         self.patience = patience or Patience()
         self.reached = False  # whether it has ever answered
         self.granted = False  # whether it has ever let us have a file
@@ -90,13 +90,20 @@ class Server:
 
         session = requests.Session()
         for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(pool_maxsize=self._workers))
+            session.mount(scheme, HTTPAdapter(pool_maxsize=self.connections))
         # Proxies and certificates of the environment are looked up once, not (slowly) for each request.
         settings = session.merge_environment_settings(urlunsplit(self._base), {}, None, None, None)
         session.proxies, session.verify, session.trust_env = settings["proxies"], settings["verify"], False
         # Sizes and ranges must mean the bytes of the file, so nothing may be compressed on the way.
         session.headers["Accept-Encoding"] = "identity"
         return session
+
+    @cached_property
+    def _template(self) -> requests.PreparedRequest:
+        """A request to the base URL; to change a copy of it is cheaper than to prepare each from the start."""
+        import requests
+
+        return self.session.prepare_request(requests.Request("GET", urlunsplit(self._base)))
 
     def close(self) -> None:
         if "session" in self.__dict__:
@@ -108,11 +115,19 @@ class Server:
     ) -> Iterator[requests.Response]:
         """The server's answer, its body still to be read. Raises `TransferError` for whatever goes wrong, also
         while the body is read in the block, and for each status but 200, 206 and 416."""
-        url = urlunsplit(self._base._replace(path=f"{self._base.path.rstrip('/')}/{quote(path, safe='/+')}"))
-        timeout = (self.patience.connect_timeout, self.patience.read_timeout)
         with _without_url():
-            response = self.session.request(
-                method, url, headers=headers, stream=True, timeout=timeout, allow_redirects=True
+            request = self._template.copy()
+            base = urlsplit(str(request.url))
+            request.method = method
+            request.url = urlunsplit(base._replace(path=f"{base.path.rstrip('/')}/{quote(path, safe='/+')}"))
+            request.headers.update(headers or {})
+            response = self.session.send(
+                request,
+                stream=True,
+                timeout=(self.patience.connect_timeout, self.patience.read_timeout),
+                verify=self.session.verify,
+                proxies=self.session.proxies,
+                allow_redirects=True,
             )
             self.reached = True
             with response:
@@ -368,14 +383,14 @@ def _attempt(
         if response.status_code == 200:
             start, digest = 0, hashlib.sha256()
             if version.size is None or version.size >= WORTH_RESUMING:
-                part.truncate(0)  # first: what is there is no beginning of this version
+                _cut(part, 0)  # first: what is there is no beginning of this version
                 manifest.add_part(name, version)
         elif not _continues(response, start, begun, version):
-            part.truncate(0)
+            _cut(part, 0)
             raise TransferError("it changed on the server while it was fetched")
         if version.size is None and response.headers.get("Transfer-Encoding", "").lower() != "chunked":
             raise TransferError("the server does not say how long it is", again=False)
-        part.truncate(start)
+        _cut(part, start)
         part.seek(start)
         if version.size is not None:
             gauge.to_come(version.size - start)
@@ -395,9 +410,16 @@ def _attempt(
         with _checking(again=True):
             check_file(part, name)
     except TransferError:
-        part.truncate(0)
+        _cut(part, 0)
         raise
     return replace(version, size=position, sha256=digest.hexdigest())
+
+
+def _cut(part: BinaryIO, size: int) -> None:
+    """Cuts a part off at `size` bytes, if it is longer: ext4 writes a file that was once truncated to the disk
+    before it closes it, which costs seconds for a large one."""
+    if part.seek(0, os.SEEK_END) > size:
+        part.truncate(size)
 
 
 def _chunks(response: requests.Response) -> Iterator[bytes]:
