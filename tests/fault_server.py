@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import io
@@ -26,6 +27,7 @@ from nersemble_cli.core.benchmarks import MONO, NVS, SERIALS, Benchmark, files
 from tests.made_up import N_FRAMES, png, video, write_metadata
 
 STALL = 5.0  # seconds; longer than any test waits
+AUTHORIZATION = "Basic " + base64.b64encode(b"user-s3cret:pass-s3cret").decode()
 MONDAY = 1_700_000_000
 
 
@@ -146,6 +148,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = unquote(self.path).split("?")[0].removeprefix("/path-s3cret").lstrip("/")
         self.server.log.append((self.command, path, self.headers.get("Range")))
+        if self.headers.get("Authorization") != AUTHORIZATION:
+            self._answer(401, b"", {})
+            return
         fault = self._fault(path)
         if fault.status is not None and fault.status >= 300:
             self._answer(fault.status, fault.body or b"", fault.headers)

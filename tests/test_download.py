@@ -89,7 +89,7 @@ def on_disk(folder: Path) -> dict[str, bytes]:
         (NVS, ("-p", "388", "-a", "pointclouds", "--pointcloud-frames", "all"), 3),
         (NVS, ("-p", "388", "-a", "pointclouds", "--pointcloud-frames", "0,1-2"), 3),
         (NVS, ("-p", "388", "-a", "pointclouds", "--pointcloud-frames", "2"), 1),
-        (MONO, ("-p", "393", "-a", "flame2023_tracking"), 22),
+        (MONO, ("-p", "393", "-a", "flame2023_tracking"), 18),
         (SVFR, ("-p", "017"), 20),
     ],
 )  # fmt: skip
@@ -328,6 +328,7 @@ def test_waits_as_long_as_the_server_asks(server: FaultServer, download: Downloa
         (Fault(claim_extra=10), "connection broke off"),
         (Fault(drop_after=100), "connection broke off"),
         (Fault(stall_after=100), "stopped sending"),
+        (Fault(claim_extra=-1000), "is cut short"),
         (Fault(no_length=True), "does not say how long it is"),
         (Fault(body=large_video()[:-1000]), "is cut short"),
     ],

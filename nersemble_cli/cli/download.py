@@ -103,14 +103,13 @@ def download(
         task, participant or (), sequence or (), camera or (), asset or (), pointcloud_frames
     )
     target = find_folder(folder)
-    server = _server(task, workers, url, out)
     try:
-        with closing(server):
+        with closing(_server(task, workers, url, out)) as server:
             with out.progress() as bars:
                 plan = prepare(selection, target, server, overwrite, dry_run, bars)
             with closing(plan):
                 result = _show(plan, out) if dry_run else _run(plan, server, out)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         out.note("Stopped. What has arrived is kept: the same command goes on from there.")
         raise typer.Exit(INTERRUPTED) from None
     if result.failures:
@@ -221,11 +220,12 @@ def _show_result(plan: Plan, result: Result, out: Output) -> None:
 
     total = add_up(plan.items)
     fetched = f"{result.fetched:,} files fetched ({human_size(result.bytes)})"
+    there = f", {total.present_files:,} were there" if total.present_files else ""
     if not result.failures:
-        what = f"{fetched}, {total.present_files:,} were there" if result.fetched else "Nothing to fetch"
+        what = f"{fetched}{there}" if result.fetched else "Nothing to fetch"
         out.print(f"{what}. All {total.files:,} files are complete in {plan.root}.")
         return
-    out.print(f"{fetched}, {total.present_files:,} were there, {len(result.failures):,} could not be had:")
+    out.print(f"{fetched}{there}, {len(result.failures):,} could not be had:")
     _show_failures(result.failures, out)
     out.print("The same command, run again, fetches just the rest.")
 

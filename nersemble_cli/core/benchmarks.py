@@ -42,7 +42,7 @@ class Asset:
 
     name: str
     path: str
-    per: Literal["participant", "sequence", "camera", "timestep", "image"]
+    per: Literal["participant", "sequence", "training sequence", "camera", "timestep", "image"]
     typical_size: int
     by_default: bool = True
 
@@ -179,7 +179,7 @@ _MONO_ASSETS = (
     Asset("images", _VIDEO % "images", "camera", 800_000),
     Asset("alpha_maps", _VIDEO % "alpha_maps", "camera", 400_000),
     Asset("flame2023_tracking_v2", _TRACKING % "flame2023_tracking_v2", "sequence", 200_000),
-    Asset("flame2023_tracking", _TRACKING % "flame2023_tracking", "sequence", 200_000, by_default=False),
+    Asset("flame2023_tracking", _TRACKING % "flame2023_tracking", "training sequence", 200_000, by_default=False),
 )
 # The timestep is padded in submissions but not here.
 _SVFR_ASSETS = (Asset("images", "{participant:03d}/{sequence}_{timestep}_{serial}/rgb.png", "image", 320_000),)
@@ -300,6 +300,9 @@ def _keys(
             yield {}
         case "sequence":
             for sequence in dict.fromkeys((*train, *benchmark.test_sequences.get(participant, ()))):
+                yield {"sequence": sequence}
+        case "training sequence":
+            for sequence in train:
                 yield {"sequence": sequence}
         case "camera":
             for sequence in train:

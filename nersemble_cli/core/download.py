@@ -317,16 +317,18 @@ def run(plan: Plan, server: Server, progress: Progress | None = None) -> Result:
     if not todo:
         return result
     progress.start("", sum(item.to_come for item in todo), "bytes")
-    waiting = 0
+    waits: list[int] = []  # one entry for each file that waits; lists need no lock
 
     def show() -> None:
         done = result.fetched + len(result.failures)
-        pause = f", {waiting} waiting for the server" if waiting else ""
+        pause = f", {len(waits)} waiting for the server" if waits else ""
         progress.retitle(f"{done}/{len(todo)} files{pause}")
 
-    def wait(change: int) -> None:
-        nonlocal waiting
-        waiting += change
+    def wait(starts: bool) -> None:
+        if starts:
+            waits.append(1)
+        else:
+            waits.pop()
         show()
 
     def get(item: Item, cancel: Cancel) -> Version:

@@ -13,8 +13,9 @@ URL_VARIABLE = "NERSEMBLE_BENCHMARK_URL"
 FOLDER_VARIABLE = "NERSEMBLE_BENCHMARK_FOLDER"
 DEFAULT_FOLDER = Path("nersemble_benchmark")
 ACCESS_FORM = "https://forms.gle/rYRoGNh2ed51TDWX9"
-ACCESS_HELP = f"""The benchmark's data is for registered users. Ask for access at {ACCESS_FORM};
-the mail that answers has your personal {URL_VARIABLE} in it. It is a secret: treat it like a password."""
+ACCESS_HELP = f"""The benchmark's data is for registered users. Ask for access here:
+{ACCESS_FORM}
+The mail that answers has your personal {URL_VARIABLE} in it. It is a secret: treat it like a password."""
 
 
 def env_files() -> tuple[Path, ...]:

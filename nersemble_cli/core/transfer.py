@@ -208,13 +208,13 @@ def patiently(
     server: Server,
     cancel: Cancel,
     mark: Callable[[], int] = lambda: 0,
-    waiting: Callable[[int], None] = lambda change: None,
+    waiting: Callable[[bool], None] = lambda starts: None,
 ) -> R:
     """`attempt()`, repeated with growing waits while it raises a `TransferError` that may pass.
 
     `mark` measures progress: attempts that got further than all before do not count. `waiting` is called with
-    1 before each wait and -1 after it. A server that was never reached gets few attempts: it is more likely
-    that its URL is wrong than that it is just away.
+    True before each wait and with False after it. A server that was never reached gets few attempts: it is
+    more likely that its URL is wrong than that it is just away.
     """
     patience = server.patience
     failures, furthest = 0, mark()
@@ -236,11 +236,11 @@ def patiently(
                     error.message += f" and asks to come back in {error.wait:.0f} s"
                     raise
                 wait = max(error.wait, 0.0)
-        waiting(1)
+        waiting(True)
         try:
             cancel.wait(wait)
         finally:
-            waiting(-1)
+            waiting(False)
 
 
 def version_of(response: requests.Response) -> Version:
@@ -322,7 +322,7 @@ def fetch(
     manifest: Manifest,
     cancel: Cancel,
     gauge: Gauge,
-    waiting: Callable[[int], None] = lambda change: None,
+    waiting: Callable[[bool], None] = lambda starts: None,
 ) -> Version:
     """Fetches `path` of the server to `target`, which the manifest knows as `name`; resumes what is begun.
 
