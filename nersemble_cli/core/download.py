@@ -320,7 +320,7 @@ def run(plan: Plan, server: Server, progress: Progress | None = None) -> Result:
     waits: list[int] = []  # one entry for each file that waits; lists need no lock
 
     def show() -> None:
-        done = result.fetched + len(result.failures)
+        done = result.fetched + len(result.failures) - len(plan.failures)
         pause = f", {len(waits)} waiting for the server" if waits else ""
         progress.retitle(f"{done}/{len(todo)} files{pause}")
 

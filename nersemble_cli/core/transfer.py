@@ -140,12 +140,15 @@ class Server:
 @contextmanager
 def _without_url() -> Iterator[None]:
     """Turns everything that requests raises into `TransferError`: its own texts have the URL in them."""
+    import http.client
+
     import requests
     import urllib3
 
+    kinds = (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, UnicodeError)
     try:
         yield
-    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+    except kinds as error:
         raise _problem(error) from None
 
 
