@@ -109,8 +109,10 @@ def download(
                 plan = prepare(selection, target, server, overwrite, dry_run, bars)
             with closing(plan):
                 result = _show(plan, out) if dry_run else _run(plan, server, out)
-    except (KeyboardInterrupt, typer.Abort):
-        out.note("Stopped. What has arrived is kept: the same command goes on from there.")
+    except typer.Abort:  # Ctrl-C where the URL is asked for
+        raise typer.Exit(INTERRUPTED) from None
+    except KeyboardInterrupt:
+        out.note("What has arrived is kept: the same command goes on from there.")
         raise typer.Exit(INTERRUPTED) from None
     if result.failures:
         raise typer.Exit(1)
@@ -236,6 +238,7 @@ def _show_failures(failures: list[Failure], out: Output) -> None:
     from nersemble_cli.cli.output import plain_table
 
     table = plain_table("file", "why")
+    table.columns[0].overflow = "fold"  # a name must be there to the last letter
     for failure in failures[:SHOWN_FAILURES]:
         table.add_row(failure.path, failure.reason)
     out.table(table)
