@@ -394,11 +394,10 @@ def _attempt(
         if version.size is None and response.headers.get("Transfer-Encoding", "").lower() != "chunked":
             raise TransferError("the server does not say how long it is", again=False)
         _cut(part, start)
-        part.seek(start)
         if version.size is not None:
             gauge.to_come(version.size - start)
         position = start
-        for chunk in _chunks(response):
+        for chunk in _chunks(response, version.size):
             if position == 0:
                 with _checking(again=False):
                     check_head(name, chunk[:HEAD_SIZE])
@@ -419,20 +418,24 @@ def _attempt(
 
 
 def _cut(part: BinaryIO, size: int) -> None:
-    """Cuts a part off at `size` bytes, if it is longer: ext4 writes a file that was once truncated to the disk
-    before it closes it, which costs seconds for a large one."""
+    """Cuts a part off at `size` bytes, if it is longer, and goes there. If it is not it is left alone: ext4 writes
+    a file that was once truncated to the disk before it closes it, which costs seconds for a large one."""
     if part.seek(0, os.SEEK_END) > size:
         part.truncate(size)
+        part.seek(size)
 
 
-def _chunks(response: requests.Response) -> Iterator[bytes]:
-    """The body in pieces as they arrive: of what comes before a connection breaks nothing is lost."""
+def _chunks(response: requests.Response, size: int | None) -> Iterator[bytes]:
+    """The body in pieces as they arrive: of what comes before a connection breaks nothing is lost. What starts
+    again anyway comes in one piece."""
     raw = response.raw
-    if not hasattr(raw, "read1"):  # urllib3 before 2.1
+    if size is not None and size < WORTH_RESUMING:
+        yield raw.read(decode_content=True)
+    elif hasattr(raw, "read1"):
+        while chunk := raw.read1(CHUNK, decode_content=True):
+            yield chunk
+    else:  # urllib3 before 2.1
         yield from raw.stream(SMALL_CHUNK, decode_content=True)
-        return
-    while chunk := raw.read1(CHUNK, decode_content=True):
-        yield chunk
 
 
 def _continues(response: requests.Response, start: int, begun: Version | None, version: Version) -> bool:
