@@ -100,6 +100,8 @@ class Fault:
     claim_extra: int = 0
     ignore_range: bool = False
     no_length: bool = False
+    chunked: bool = False
+    trickle: bool = False  # the first bytes come one by one
     method: str = "GET"
 
 
@@ -186,13 +188,22 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.no_length:
             self.send_header("Connection", "close")
             self.close_connection = True
+        elif fault.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
         else:
             self.send_header("Content-Length", str(len(body) + fault.claim_extra))
         self.end_headers()
         if self.command == "HEAD":
             return
         cut = min((n for n in (fault.drop_after, fault.stall_after) if n is not None), default=len(body))
-        self.wfile.write(body[:cut])
+        if fault.chunked:
+            self.wfile.write(b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body))
+            return
+        first = 10 if fault.trickle else 0
+        for i in range(first):
+            self.wfile.write(body[i : i + 1])
+            time.sleep(0.005)
+        self.wfile.write(body[first:cut])
         self.wfile.flush()
         if fault.stall_after is not None:
             time.sleep(STALL)

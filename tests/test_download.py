@@ -220,6 +220,8 @@ def test_dry_run_counts_exactly(server: FaultServer, download: Download) -> None
         pytest.param([Fault(status=503, headers={"Retry-After": "0"}), Fault(status=500)], id="503 and 500"),
         pytest.param([Fault(status=429)], id="429"),
         pytest.param([Fault(status=408)], id="408"),
+        pytest.param([Fault(chunked=True)], id="sends chunks of unknown length"),
+        pytest.param([Fault(trickle=True)], id="sends the first bytes one by one"),
         pytest.param([Fault(claim_extra=1000)], id="claims too many bytes"),
         pytest.param([Fault(drop_after=1 << 20), Fault(ignore_range=True)], id="ignores Range"),
         pytest.param([Fault(drop_after=1 << 20), Fault(status=416)], id="416"),

@@ -426,16 +426,20 @@ def _cut(part: BinaryIO, size: int) -> None:
 
 
 def _chunks(response: requests.Response, size: int | None) -> Iterator[bytes]:
-    """The body in pieces as they arrive: of what comes before a connection breaks nothing is lost. What starts
-    again anyway comes in one piece."""
+    """The body in pieces, of which the first has all of the file's head. Large files come as they arrive: of what
+    comes before a connection breaks nothing is lost."""
     raw = response.raw
     if size is not None and size < WORTH_RESUMING:
         yield raw.read(decode_content=True)
-    elif hasattr(raw, "read1"):
-        while chunk := raw.read1(CHUNK, decode_content=True):
-            yield chunk
-    else:  # urllib3 before 2.1
+    elif size is None or not hasattr(raw, "read1"):  # of unknown length, or urllib3 before 2.1
         yield from raw.stream(SMALL_CHUNK, decode_content=True)
+    else:
+        first = b""
+        while len(first) < HEAD_SIZE and (chunk := raw.read1(CHUNK)):
+            first += chunk
+        yield first
+        while chunk := raw.read1(CHUNK):
+            yield chunk
 
 
 def _continues(response: requests.Response, start: int, begun: Version | None, version: Version) -> bool:
