@@ -389,7 +389,7 @@ def test_a_url_that_is_refused_ends_it_at_once(
     result = download("svfr")
     assert result.status == 2
     assert "wrong or has expired" in result.err
-    assert len(server.log) <= 2 * core.DEFAULT_WORKERS
+    assert len(server.log) <= 2 * core.DEFAULT_WORKERS_SMALL
     assert on_disk(target) == {}
 
 

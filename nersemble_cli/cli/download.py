@@ -67,8 +67,16 @@ def download(
         ),
     ] = None,
     workers: Annotated[
-        int, typer.Option("--workers", "-j", min=1, max=64, help="How many files to fetch at a time.")
-    ] = 8,
+        int | None,
+        typer.Option(
+            "--workers",
+            "-j",
+            min=1,
+            max=64,
+            help="How many files to fetch at a time.",
+            show_default="8; 16 of small ones (svfr, mono)",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Fetch everything again, also what is there and complete.")
     ] = False,
@@ -93,7 +101,7 @@ def download(
     """
     from nersemble_cli.cli.output import Output
     from nersemble_cli.core.benchmarks import get_benchmark
-    from nersemble_cli.core.download import prepare
+    from nersemble_cli.core.download import default_workers, prepare
     from nersemble_cli.core.plan import parse_selection
     from nersemble_cli.core.settings import find_folder
 
@@ -104,7 +112,7 @@ def download(
     )
     target = find_folder(folder)
     try:
-        with closing(_server(task, workers, url, out)) as server:
+        with closing(_server(task, workers or default_workers(selection), url, out)) as server:
             with out.progress() as bars:
                 plan = prepare(selection, target, server, overwrite, dry_run, bars)
             with closing(plan):

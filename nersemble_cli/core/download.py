@@ -34,7 +34,9 @@ from nersemble_cli.core.transfer import (
 T = TypeVar("T")
 R = TypeVar("R")
 
+# Files at a time. Small ones are all waiting and no work, for the server too, so more of them go at once.
 DEFAULT_WORKERS = 8
+DEFAULT_WORKERS_SMALL = 16
 # Threads that hang in the network longer than this after Ctrl-C are left behind, in seconds.
 GRACE = 1.0
 # To ask for the size of a file costs as much time as to fetch a small one: for those a guess will do, as long
@@ -86,6 +88,13 @@ class Result:
     fetched: int = 0
     bytes: int = 0
     failures: list[Failure] = field(default_factory=list)
+
+
+def default_workers(selection: Selection) -> int:
+    """How many files of the selection to fetch at a time unless told."""
+    names = selection.assets or [asset.name for asset in selection.benchmark.assets if asset.by_default]
+    sizes = [asset.typical_size for asset in selection.benchmark.assets if asset.name in names]
+    return DEFAULT_WORKERS if max(sizes) >= WORTH_ASKING else DEFAULT_WORKERS_SMALL
 
 
 def check_url(server: Server, benchmark: Benchmark) -> None:
