@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from nersemble_cli.core.plan import Sums
     from nersemble_cli.core.transfer import Server
 
-INTERRUPTED = 130
 PROMPTS = 3
 SHOWN_FAILURES = 20
 
@@ -118,10 +117,10 @@ def download(
             with closing(plan):
                 result = _show(plan, out) if dry_run else _run(plan, server, out)
     except typer.Abort:  # Ctrl-C where the URL is asked for
-        raise typer.Exit(INTERRUPTED) from None
+        raise KeyboardInterrupt from None
     except KeyboardInterrupt:
         out.note("What has arrived is kept: the same command goes on from there.")
-        raise typer.Exit(INTERRUPTED) from None
+        raise
     if result.failures:
         raise typer.Exit(1)
 

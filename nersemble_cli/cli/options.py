@@ -18,9 +18,8 @@ FolderOption = Annotated[
         "--folder",
         "-f",
         help="The benchmark folder.",
-        envvar="NERSEMBLE_BENCHMARK_FOLDER",
-        show_default="./nersemble_benchmark",
-        show_envvar=True,
+        # Not Typer's envvar: a folder of the environment may be missing, one that was named may not.
+        show_default="$NERSEMBLE_BENCHMARK_FOLDER, ./nersemble_benchmark",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nersemble_cli.cli.options import FolderOption, JsonOption, WorkersOption
+from nersemble_cli.cli.options import BenchmarkArgument, FolderOption, JsonOption, WorkersOption
 
 if TYPE_CHECKING:
     from nersemble_cli.cli.output import Output
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def pack(
-    benchmark: Annotated[str, typer.Argument(metavar="nvs|mono|svfr", help="The task.", show_default=False)],
+    benchmark: BenchmarkArgument,
     renders: Annotated[
         Path, typer.Argument(metavar="RENDERS", help="The folder of your results.", show_default=False)
     ],

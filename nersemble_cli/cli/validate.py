@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nersemble_cli.cli.options import FolderOption, JsonOption
+from nersemble_cli.cli.options import FolderOption, JsonOption, complete_benchmark
 
 
 def validate(
@@ -19,9 +19,10 @@ def validate(
         str | None,
         typer.Option(
             "--benchmark",
-            help="nvs, mono or svfr.",
+            metavar="nvs|mono|svfr",
+            help="The submission's task.",
             show_default="recognised from the contents",
-            metavar="TASK",
+            autocompletion=complete_benchmark,
         ),
     ] = None,
     folder: FolderOption = None,
