@@ -74,6 +74,8 @@ _HOMES = {
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
+__all__ = ["__version__", *_HOME_OF]
+
 
 def __getattr__(name: str) -> Any:
     if name in _HOME_OF:

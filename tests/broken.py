@@ -203,6 +203,11 @@ def _(files: Files) -> None:
     files[VIDEO] = made_up.encode_with("-pix_fmt", "yuv444p")
 
 
+@files_recipe("second_video_track", VIDEO)
+def _(files: Files) -> None:
+    files[VIDEO] = made_up.remux(files[VIDEO], "-map", "0:v", "-map", "0:v")
+
+
 @files_recipe("audio_track", VIDEO)
 def _(files: Files) -> None:
     silence = ("-f", "lavfi", "-t", "0.04", "-i", "anullsrc")
@@ -267,6 +272,14 @@ def quads_ply(encoding: str = "ascii") -> bytes:
     lines = [" ".join(map(repr, map(float, v))) for v in made_up.face_vertices()]
     lines += [f"4 {i} {(i + 1) % n} {(i + 2) % n} {(i + 3) % n}" for i in range(n)]
     return (header + "\n".join(lines) + "\n").encode()
+
+
+@files_recipe("zero_vertices", MESH, "svfr")
+def _(files: Files) -> None:
+    vertices = made_up.face_vertices(3000).copy()
+    vertices[2000:] = 0
+    files[MESH] = mesh_to_ply(vertices, made_up.face_triangles(3000))
+    files[LANDMARKS] = made_up.npy(made_up.now_landmarks())
 
 
 @files_recipe("non_triangle_faces", MESH, "svfr")

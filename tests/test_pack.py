@@ -4,10 +4,12 @@ import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -291,18 +293,47 @@ def test_disk_that_fills_up_while_the_zip_is_written_is_an_error(
     assert leftovers(tmp_path) == []
 
 
-def test_png_that_only_seems_right_fails_without_a_zip(
-    run: Run, renders: Path, folder: Path, tmp_path: Path
-) -> None:
-    import struct
-    import zlib
+def png_with_rows(rows: int, pixels: bytes | None = None) -> bytes:
+    """A PNG with right checksums but `rows` rows of pixels, or with `pixels` as its data."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", NVS.width, NVS.height, 8, 2, 0, 0, 0)
-    # Every checksum is right, but there is no picture inside.
-    liar = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"\x07nonsense") + chunk(b"IEND", b"")
+    packed = zlib.compress(bytes((1 + 3 * NVS.width) * rows), 1) if pixels is None else pixels
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("data", [png_with_rows(300), png_with_rows(0, b"\x07nonsense")], ids=["rows", "nonsense"])
+def test_program_that_writes_wrong_pixel_data_is_found(
+    data: bytes, run: Run, renders: Path, folder: Path, tmp_path: Path
+) -> None:
+    replace(renders / CAMERA / "00000.png", data)
+    result = run("pack", "nvs", renders, tmp_path / "out.zip", "-f", folder, "--dry-run")
+    assert result.status == 1
+    assert "unreadable_image" in result.out
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_pipe_among_the_frames_is_not_waited_for(run: Run, renders: Path, folder: Path, tmp_path: Path) -> None:
+    (renders / CAMERA / "00001.png").unlink()
+    os.mkfifo(renders / CAMERA / "00001.png")
+    result = run("pack", "nvs", renders, tmp_path / "out.zip", "-f", folder, "--dry-run")
+    assert (result.status, "wrong_frame_count" in result.out) == (1, True)
+
+
+def test_link_to_an_older_zip_stays_a_link(run: Run, ready: Path, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "real.zip").write_text("older")
+    (tmp_path / "link.zip").symlink_to(tmp_path / "real.zip")
+    assert run("pack", "nvs", ready, tmp_path / "link.zip", "-f", folder, "--overwrite").status == 0
+    assert (tmp_path / "link.zip").is_symlink()
+    assert zipfile.is_zipfile(tmp_path / "real.zip")
+
+
+def test_png_that_only_seems_right_fails_without_a_zip(
+    run: Run, renders: Path, folder: Path, tmp_path: Path
+) -> None:
+    liar = png_with_rows(0, b"\x07nonsense")
     replace(renders / CAMERA / "00001.png", liar)
     result = run("pack", "nvs", renders, tmp_path / "out.zip", "-f", folder)
     assert result.status == 1
@@ -311,7 +342,7 @@ def test_png_that_only_seems_right_fails_without_a_zip(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_interrupt_in_the_middle_of_an_encode_leaves_nothing(
     number: int, status: int, renders: Path, folder: Path, tmp_path: Path
 ) -> None:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 import struct
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from nersemble_cli import validate_submission
 from nersemble_cli.core.benchmarks import MONO, NVS, SVFR
 from nersemble_cli.core.submission.findings import Report
 from tests import made_up
-from tests.broken import LANDMARKS, MESH, VIDEO, quads_ply
+from tests.broken import LANDMARKS, MESH, VIDEO, patch_headers, quads_ply
 from tests.conftest import Run
 from tests.made_up import Files
 
@@ -248,6 +250,60 @@ def test_file_that_may_not_be_read_is_an_error(run: Run, tmp_path: Path, monkeyp
     assert "No permission" in result.err
 
 
+@pytest.mark.parametrize("quick", ["--quick", "--strict"])
+@pytest.mark.parametrize("flag", [0x20, 0x40])
+def test_odd_flags_of_a_member_are_findings(flag: int, quick: str, run: Run, folder: Path, tmp_path: Path) -> None:
+    path = made_up.write_zip(tmp_path / "odd.zip", made_up.nvs())
+    patch_headers(path, VIDEO, 6, 8, flag)
+    result = run("validate", path, "-f", folder, quick)
+    assert result.status == 1
+    assert VIDEO in result.out
+
+
+def test_damaged_lzma_is_a_finding(tmp_path: Path, folder: Path) -> None:
+    path = made_up.write_zip(tmp_path / "lzma.zip", made_up.nvs(), zipfile.ZIP_LZMA)
+    data = bytearray(path.read_bytes())
+    data[70:200] = b"\xff" * 130
+    path.write_bytes(data)
+    assert codes(validate_submission(path, folder=folder)) & {"damaged_file", "unreadable_video"}
+
+
+def test_stranger_that_is_not_opened_does_no_harm(tmp_path: Path, folder: Path) -> None:
+    path = tmp_path / "log.zip"
+    made_up.write_zip(path, made_up.nvs() | {"train.log": b"epoch 1\n" * 400_000}, zipfile.ZIP_DEFLATED)
+    report = validate_submission(path, folder=folder)
+    assert report.valid
+    assert "suspicious_size" in codes(report)
+
+
+def test_names_cannot_steer_the_terminal(run: Run, tmp_path: Path, folder: Path) -> None:
+    path = made_up.write_zip(tmp_path / "steer.zip", made_up.nvs() | {"\x1b[2Jgone": b""})
+    result = run("validate", path, "-f", folder)
+    assert "\\x1b[2Jgone" in result.out
+    assert "\x1b" not in result.out
+
+
+def test_zip_of_renders_is_told_to_pack(run: Run, tmp_path: Path) -> None:
+    path = made_up.write_zip(tmp_path / "renders.zip", {"475/HAIR/cam_222200037/00000.png": b""})
+    assert "nersemble pack" in run("validate", path).out
+
+
+def test_stray_file_beside_a_wrapper_does_not_hide_it(tmp_path: Path, folder: Path) -> None:
+    files = {f"results/{name}": data for name, data in made_up.nvs().items()} | {"README.txt": b""}
+    assert codes(check(tmp_path, files, folder)) == {"wrapper_folder", "unexpected_file"}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_any_encoding_of_the_streams_will_do(encoding: str, tmp_path: Path, folder: Path) -> None:
+    path = made_up.write_zip(tmp_path / "é.zip", made_up.nvs() | {VIDEO: made_up.video("nvs", 2)})
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    command = [sys.executable, "-m", "nersemble_cli", "validate", str(path), "-f", str(folder)]
+    for extra in ([], ["--json"]):
+        done = subprocess.run([*command, *extra], env=environment, capture_output=True, check=False)
+        assert (done.returncode, b"Unexpected" in done.stderr) == (1, False)
+    assert json.loads(done.stdout)["submission"] == str(path)
+
+
 # Videos
 
 
@@ -313,6 +369,38 @@ def test_quick_and_full_see_what_the_server_sees(quick: bool, tmp_path: Path, fo
     assert codes(check(tmp_path, files, folder, quick=quick)) == {"wrong_frame_count"}
 
 
+def test_codec_that_nobody_knows_is_a_finding(tmp_path: Path, folder: Path) -> None:
+    video = made_up.video("nvs").replace(b"avc1", b"xxxx")
+    assert "unreadable_video" in codes(check(tmp_path, made_up.nvs() | {VIDEO: video}, folder))
+
+
+@pytest.mark.parametrize("table", [b"stts", b"stsz", b"stco", b"stsc", b"ctts"])
+def test_damaged_tables_of_an_mp4_are_findings(table: bytes, tmp_path: Path, folder: Path) -> None:
+    data = bytearray(made_up.video("nvs"))
+    place = data.index(table) + 8
+    data[place : place + 8] = b"\xff" * 8
+    assert not check(tmp_path, made_up.nvs() | {VIDEO: bytes(data)}, folder).valid
+
+
+def test_change_of_size_in_mid_stream_is_found(tmp_path: Path) -> None:
+    both = b""
+    for width, height in ((512, 512), (256, 256)):
+        frames = [frame[:height, :width] for frame in made_up.head_frames(MONO)]
+        both += made_up.remux(made_up.encode(MONO, frames, width=width, height=height), "-f", "h264")
+    video = made_up.remux(both, before=("-framerate", "24.3", "-f", "h264"))
+    folder = made_up.write_metadata(tmp_path / "six", 2 * made_up.N_FRAMES)
+    files = dict.fromkeys(made_up.mono(), made_up.video("mono", 6)) | {"393/FREE/cam_222200037.mp4": video}
+    report = check(tmp_path, files, folder)
+    assert ("wrong_resolution", [256, 256]) in [(f.code, f.actual) for f in report.findings]
+
+
+def test_full_range_without_a_tag_is_found(tmp_path: Path, folder: Path) -> None:
+    bitstream = "h264_metadata=video_full_range_flag=0"
+    video = made_up.encode_with("-vf", "scale=out_range=full,format=yuv420p", "-bsf:v", bitstream)
+    report = check(tmp_path, made_up.nvs() | {VIDEO: video}, folder)
+    assert codes(report) == {"wrong_color_tags"}
+
+
 # Meshes
 
 
@@ -368,6 +456,19 @@ def test_coinciding_vertices_that_the_server_merges_are_found(tmp_path: Path) ->
     assert codes(mesh_report(tmp_path, mesh)) == {"lost_vertices"}
     landmarks = made_up.npy(made_up.now_landmarks())
     assert mesh_report(tmp_path, mesh, landmarks).findings == []
+
+
+def test_zeroed_end_of_a_mesh_is_found(tmp_path: Path) -> None:
+    mesh = made_up.ply(3000)
+    report = mesh_report(tmp_path, mesh[:-5000] + bytes(5000), made_up.npy(made_up.now_landmarks()))
+    assert codes(report) == {"unreadable_mesh"}
+
+
+def test_missing_texture_of_a_mesh_is_no_matter(run: Run, tmp_path: Path) -> None:
+    mesh = made_up.ply().replace(b"element vertex", b"comment TextureFile skin.png\nelement vertex")
+    path = made_up.write_zip(tmp_path / "textured.zip", made_up.svfr() | {MESH: mesh})
+    result = run("validate", path)
+    assert (result.status, result.err) == (0, "")
 
 
 @pytest.mark.parametrize("quick", [True, False])

@@ -4,6 +4,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -147,6 +148,29 @@ def test_complete_svfr_submission_is_valid(path: Path) -> None:
 def test_what_the_server_would_reject_is_refused(n: int, landmarks: object, says: str, path: Path) -> None:
     with pytest.raises(ValueError, match=says), SVFRSubmissionDataWriter(path) as writer:
         writer.add_posed_mesh(PERSON, *KEY, mesh(n), landmarks)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("vertices", "faces"),
+    [
+        (np.zeros((5023, 2)), np.zeros((9, 3), int)),
+        (np.zeros(5023), np.zeros((9, 3), int)),
+        (np.zeros((5023, 3)), np.zeros((9, 3))),
+        (np.zeros((5023, 3)), np.zeros((9, 4), int)),
+        (np.zeros((0, 3)), np.zeros((0, 3), int)),
+    ],
+)
+def test_arrays_of_another_form_are_refused(vertices: np.ndarray, faces: np.ndarray, path: Path) -> None:
+    wrong = SimpleNamespace(vertices=vertices, faces=faces)
+    with pytest.raises(NersembleError, match="expected"), SVFRSubmissionDataWriter(path) as writer:
+        writer.add_posed_mesh(PERSON, *KEY, wrong)  # type: ignore[arg-type]
+
+
+def test_nothing_added_replaces_nothing(path: Path) -> None:
+    path.write_text("older")
+    with pytest.raises(NersembleError, match="Nothing was added"), NVSSubmissionDataWriter(path):
+        pass
+    assert path.read_text() == "older"
 
 
 def test_same_video_twice_is_refused(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from nersemble_cli.cli import download, inspect, pack, validate
 from nersemble_cli.core.errors import NersembleError
 
 INTERRUPTED = 130
+BROKEN_PIPE = 141  # as a shell reports it
 DEBUG_VARIABLE = "NERSEMBLE_DEBUG"
 
 app = typer.Typer(
@@ -53,7 +55,7 @@ def _as_error(error: Exception) -> NersembleError:
             hint = "Free some space, or write to another disk. Nothing incomplete was left behind."
             return NersembleError(f"The disk is full ({error}).", hint)
         if isinstance(error, PermissionError):
-            return NersembleError(f"No permission: {error}.", "Choose another place or its rights.")
+            return NersembleError(f"No permission: {error}.", "Choose another place, or change its rights.")
         return NersembleError(f"{error}.")
     if isinstance(error, MemoryError):
         return NersembleError("Out of memory.", "Try fewer workers: -j 1")
@@ -67,10 +69,22 @@ def _terminate(signum: int, frame: FrameType | None) -> None:
     sys.exit(128 + signum)
 
 
+def _make_streams_robust() -> None:
+    """Lets a terminal that does not know "✓", or a stream that was closed, do no harm."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def main() -> None:
     """Runs the command line and exits with its status."""
-    # A polite kill unwinds like Ctrl-C does, so that temporary files go.
-    signal.signal(signal.SIGTERM, _terminate)
+    # A polite kill and a lost terminal unwind like Ctrl-C does, so that temporary files go.
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _terminate)
+    _make_streams_robust()
     try:
         app()
     except SystemExit as end:
@@ -80,7 +94,7 @@ def main() -> None:
     except BrokenPipeError:
         # The reader (head, less) has enough. Python would complain once more when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        sys.exit(BROKEN_PIPE)
     except Exception as error:
         from nersemble_cli.cli.output import Output
 

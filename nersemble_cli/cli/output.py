@@ -92,7 +92,7 @@ class Output:
     def print(self, text: str = "", style: str | None = None, indent: int = 0) -> None:
         """A line of the result, as it is (no markup)."""
         if not self.as_json:
-            self._stdout.print(Text(" " * indent + text, style=style or ""))
+            self._stdout.print(Text(" " * indent + _printable(text), style=style or ""))
 
     def table(self, table: Table) -> None:
         """A table of the result."""
@@ -102,20 +102,20 @@ class Output:
     def json(self, document: dict[str, Any]) -> None:
         """The result, if the user asked for JSON."""
         if self.as_json:
-            json.dump(_finite(document), sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
-            sys.stdout.write("\n")
+            # Whole before the first byte goes out, and in ASCII, which every stream takes.
+            sys.stdout.write(json.dumps(_finite(document), indent=2, allow_nan=False) + "\n")
 
     def note(self, text: str) -> None:
         """Something worth knowing that is not the result."""
-        self._stderr.print(Text(text, style="dim"))
+        self._stderr.print(Text(_printable(text), style="dim"))
 
     def warning(self, text: str) -> None:
         self._stderr.print(Text.assemble(("warning: ", "yellow"), text))
 
     def error(self, error: NersembleError) -> None:
-        self._stderr.print(Text.assemble(("error: ", "bold red"), error.message))
+        self._stderr.print(Text.assemble(("error: ", "bold red"), _printable(error.message)))
         if error.hint:
-            self._stderr.print(Text(error.hint))
+            self._stderr.print(Text(_printable(error.hint)))
 
     @contextmanager
     def progress(self) -> Iterator[ProgressBars]:
@@ -131,6 +131,11 @@ class Output:
             *columns, console=self._stderr, transient=True, disable=not self._stderr.is_terminal
         ) as bars:
             yield ProgressBars(bars)
+
+
+def _printable(text: str) -> str:
+    """The text with control characters, as a file's name may have them, spelled out: they would run a terminal."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _finite(value: Any) -> Any:

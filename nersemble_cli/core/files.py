@@ -14,13 +14,19 @@ from typing import BinaryIO
 from nersemble_cli.core.errors import UsageError
 
 
-def check_target(path: Path, overwrite: bool) -> None:
-    """Raises `UsageError` if a file cannot be written to `path`, or one is there that must not be replaced."""
+def check_target(path: Path, overwrite: bool) -> Path:
+    """The file to replace, which is where `path` leads if it is a link.
+
+    Raises `UsageError` if no file can be written there, or one is there that must not be replaced.
+    """
+    path = path.resolve() if path.is_symlink() else path
     parent = path.parent
     if path.is_dir():
         raise UsageError(f"{path} is a folder.", "Give the name of the file to write.")
     if not parent.is_dir():
         raise UsageError(f"The folder {parent} does not exist.", f"Make it first: mkdir -p {parent}")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{path} is no regular file.", "Give the name of the file to write.")
     if path.exists() and not overwrite:
         raise UsageError(f"{path} exists already.", "Use --overwrite to replace it, or another name.")
     try:
@@ -30,6 +36,7 @@ def check_target(path: Path, overwrite: bool) -> None:
         raise UsageError(
             f"The folder {parent} cannot be written to ({error.strerror}).", "Choose another place."
         ) from error
+    return path
 
 
 @contextmanager

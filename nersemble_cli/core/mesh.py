@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _PLY_FORMATS = ("ascii", "binary_little_endian", "binary_big_endian")
 _LONGEST_HEADER = 1 << 16
+_LARGEST_ASCII = 64 << 20  # reading takes 17 times as much memory
 _TYPE_SIZES = {
     "char": 1, "uchar": 1, "int8": 1, "uint8": 1, "short": 2, "ushort": 2, "int16": 2, "uint16": 2,
     "int": 4, "uint": 4, "int32": 4, "uint32": 4, "float": 4, "float32": 4, "double": 8, "float64": 8,
@@ -23,12 +25,17 @@ _TYPE_SIZES = {
 
 @dataclass(frozen=True)
 class PlyHeader:
-    """What a PLY header promises. `smallest_size` is the least number of bytes that takes, header included."""
+    """What a PLY header promises. `smallest_size` is the least number of bytes that takes, header included.
+
+    `triangle_size` is the size of a face at the end of a binary file if it is a triangle, and 0 if faces are not
+    the last thing in the file or have more than their corners.
+    """
 
     format: str
     num_vertices: int
     num_faces: int
     smallest_size: int
+    triangle_size: int
 
 
 def read_ply_header(file: BinaryIO) -> PlyHeader:
@@ -41,7 +48,7 @@ def read_ply_header(file: BinaryIO) -> PlyHeader:
     if lines[0].strip() != "ply" or not end:
         raise InvalidInputError("it has no PLY header")
     format_, counts, size = "", {"vertex": 0, "face": 0}, len(text) + len(end)
-    count, is_ascii = 0, False
+    count, is_ascii, triangle_size = 0, False, 0
     try:
         for words in (line.split() for line in lines[1:]):
             match words:
@@ -51,16 +58,19 @@ def read_ply_header(file: BinaryIO) -> PlyHeader:
                     count = int(number)
                     if count < 0:
                         raise ValueError(number)
-                    counts[name] = count
-                case ["property", "list", length_type, _, _]:
+                    counts[name], triangle_size = count, 0
+                case ["property", "list", length_type, index_type, _]:
+                    is_only_one = name == "face" and not triangle_size and _TYPE_SIZES[length_type] == 1
+                    triangle_size = 1 + 3 * _TYPE_SIZES[index_type] if is_only_one and not is_ascii else -1
                     size += count * (2 if is_ascii else _TYPE_SIZES[length_type])
                 case ["property", type_, _]:
+                    triangle_size = -1
                     size += count * (2 if is_ascii else _TYPE_SIZES[type_])  # ascii: a digit and a space
     except (ValueError, KeyError) as error:
         raise InvalidInputError(f"its PLY header has an unknown value {error}") from error
     if format_ not in _PLY_FORMATS:
         raise InvalidInputError(f"its PLY format is '{format_}', expected one of {', '.join(_PLY_FORMATS)}")
-    return PlyHeader(format_, counts["vertex"], counts["face"], size)
+    return PlyHeader(format_, counts["vertex"], counts["face"], size, max(0, triangle_size))
 
 
 @dataclass(frozen=True)
@@ -86,6 +96,13 @@ def read_ply(data: bytes) -> Mesh:
             f"its header promises {header.num_vertices:,} vertices and {header.num_faces:,} faces, "
             f"but it has only {len(data):,} bytes"
         )
+    if header.format == "ascii" and len(data) > _LARGEST_ASCII:
+        raise InvalidInputError(f"it is ascii and has {len(data):,} bytes: export it as binary PLY")
+    if broken := _count_broken_faces(header, data):
+        raise InvalidInputError(
+            f"{broken} of its {header.num_faces:,} faces are broken, as in a half-written file"
+        )
+    logging.getLogger("trimesh").addHandler(logging.NullHandler())  # it reports missing textures with a traceback
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
@@ -93,7 +110,8 @@ def read_ply(data: bytes) -> Mesh:
             loaded = load_ply(io.BytesIO(data))
     except Exception as error:
         raise InvalidInputError(f"trimesh cannot read it ({type(error).__name__}: {error})") from error
-    vertices = np.asarray(loaded.get("vertices", np.empty((0, 3))), dtype=np.float64).reshape(-1, 3)
+    with np.errstate(all="ignore"):  # signalling NaN
+        vertices = np.asarray(loaded.get("vertices", np.empty((0, 3))), dtype=np.float64).reshape(-1, 3)
     faces = loaded.get("faces")
     faces = np.empty((0, 3), np.int64) if faces is None else np.asarray(faces)
     if faces.dtype == object or (faces.size and faces.shape[-1] != 3):
@@ -104,6 +122,21 @@ def read_ply(data: bytes) -> Mesh:
         raise InvalidInputError(f"its header promises {header.num_vertices} vertices, it holds {len(vertices)}")
     faces = np.asarray(faces, dtype=np.int64).reshape(-1, 3)
     return Mesh(vertices, faces, has_polygons=len(faces) > header.num_faces)
+
+
+def _count_broken_faces(header: PlyHeader, data: bytes) -> int:
+    """How many faces do not say that they have three corners, in a file of just the size for triangles.
+
+    trimesh does not look: it takes what follows for three indices.
+    """
+    import numpy as np
+
+    faces_size = header.num_faces * header.triangle_size
+    rest = len(data) - header.smallest_size - (faces_size - header.num_faces)
+    if not faces_size or rest not in (1, 2):  # what is left is the end of the header's last line
+        return 0
+    lengths = np.frombuffer(data, np.uint8, offset=len(data) - faces_size)[:: header.triangle_size]
+    return int(np.count_nonzero(lengths != 3))
 
 
 def read_npy_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[np.generic]]:

@@ -20,7 +20,18 @@ The mail that answers has your personal {URL_VARIABLE} in it. It is a secret: tr
 
 def env_files() -> tuple[Path, ...]:
     """The `.env` files that are read, first one first: the working directory's and the official toolkit's."""
-    return (Path(".env"), Path.home() / ".config" / "nersemble_benchmark" / ".env")
+    here = Path(".env")
+    try:
+        return (here, Path.home() / ".config" / "nersemble_benchmark" / ".env")
+    except RuntimeError:  # a user without a home, as in some containers
+        return (here,)
+
+
+def _expand(path: Path) -> Path:
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise UsageError(f"There is no home folder for {path}.", "Write the path without ~.") from None
 
 
 def _is_placeholder(value: str) -> bool:
@@ -47,9 +58,9 @@ def _lookup(variable: str) -> str | None:
 def find_folder(folder: Path | None = None) -> Path:
     """The benchmark folder: `folder`, else the environment's, else `./nersemble_benchmark`. It may not exist."""
     if folder is not None:
-        return folder.expanduser()
+        return _expand(folder)
     configured = _lookup(FOLDER_VARIABLE)
-    return Path(configured).expanduser() if configured else DEFAULT_FOLDER
+    return _expand(Path(configured)) if configured else DEFAULT_FOLDER
 
 
 def existing_folder(folder: Path | None = None) -> Path | None:

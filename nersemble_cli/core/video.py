@@ -188,6 +188,8 @@ def open_video(
         if not container.streams.video:
             raise InvalidInputError(f"{name or 'The file'} has no video stream.")
         stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise InvalidInputError(f"{name or 'The file'} is encoded in a way that FFmpeg does not know.")
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
         stream.codec_context.options = {"err_detect": "explode"}

@@ -100,6 +100,7 @@ CODES: dict[str, Code] = {
         "Encode with -c:v libx264 -crf 14.",
     ),
     "wrong_pixel_format": Code(WARNING, "The pixel format is not yuv420p.", "Encode with -pix_fmt yuv420p."),
+    "second_video_track": Code(WARNING, "The file has more than one video track.", "Encode with -map 0:v:0."),
     "audio_track": Code(WARNING, "The video has sound.", "Encode with -an."),
     "frozen_video": Code(
         WARNING, "At least half of the video stands still.", "Is every frame rendered at its own timestep?"
@@ -129,6 +130,11 @@ CODES: dict[str, Code] = {
     ),
     "face_index_out_of_range": Code(
         ERROR, "A face names a vertex that is not there.", "Export vertices and faces of the same mesh."
+    ),
+    "zero_vertices": Code(
+        WARNING,
+        "Many vertices are exactly (0, 0, 0), as in a file that was not written to its end.",
+        "Export the mesh again.",
     ),
     "non_triangle_faces": Code(
         WARNING, "Faces are not triangles; the server's reader splits them.", "Triangulate before exporting."
@@ -160,12 +166,18 @@ CODES: dict[str, Code] = {
         "The order, from the viewer's left to right: 4 eye corners, the point below the nose, 2 mouth corners.",
     ),
     # Renders, before they are packed
-    "unreadable_image": Code(ERROR, "A PNG does not decode.", "Render it again."),
+    "unreadable_image": Code(
+        ERROR, "A PNG cannot be read or does not decode.", "Render it again, or change its rights."
+    ),
     "frame_gap": Code(ERROR, "A number is missing in the names of the frames.", "Render the missing timesteps."),
     "unnumbered_frame": Code(
         ERROR, "A frame's name has no number.", "Name frames by timestep: 00000.png, 00001.png, …"
     ),
-    "duplicate_frame": Code(ERROR, "Two frames have the same number.", "Remove what is left of an older run."),
+    "duplicate_frame": Code(
+        ERROR,
+        "Two frames have the same number.",
+        "The last number in a name counts: is it the timestep? Or is there more than one run?",
+    ),
 }
 
 

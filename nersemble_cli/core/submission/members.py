@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import lzma
 import os
 import stat
 import struct
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,13 +20,24 @@ from nersemble_cli.core.submission.findings import Finding
 
 CHUNK = 1 << 20
 READABLE_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-ENCRYPTED_FLAG = 0x1
+ENCRYPTED_FLAGS = 0x41  # encryption, strong encryption
 LOCAL_HEADER_LENGTHS_AT = 26  # of the name and of the extra field, which the data follows
 # Larger than anything real: a lossless video of the longest sequence has less than 6 GB.
-LARGEST = {".mp4": 8 << 30, ".ply": 1 << 30, ".npy": 1 << 20}
+LARGEST = {".mp4": 8 << 30, ".ply": 256 << 20, ".npy": 1 << 20}
 LARGEST_RATIO = 100
 JUNK_FOLDERS = {"__MACOSX", ".git", "__pycache__", ".ipynb_checkpoints"}
 JUNK_NAMES = {".DS_Store", "Thumbs.db", "thumbs.db", "desktop.ini", "Desktop.ini"}
+# Whatever reading from a damaged zip may raise; RuntimeError is also NotImplementedError.
+UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 ZIP_START = (b"PK\x03\x04", b"PK\x05\x06")
 
 
@@ -135,7 +148,7 @@ def _flaw(info: zipfile.ZipInfo, archive_size: int) -> Finding | None:
     if not parts or parts[0] == "/" or ".." in parts or parts[0].endswith(":") or "\x00" in name or is_link:
         what = "is a symbolic link" if is_link else "is not a relative path inside the zip"
         return Finding("unsafe_path", info.filename, f"The name {what}.", "a relative path", name)
-    if info.flag_bits & ENCRYPTED_FLAG:
+    if info.flag_bits & ENCRYPTED_FLAGS:
         return Finding("encrypted_file", name, "The file is encrypted.", "no encryption", "encrypted")
     if info.compress_type not in READABLE_COMPRESSIONS:
         return Finding(

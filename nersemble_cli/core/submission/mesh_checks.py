@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from typing import TYPE_CHECKING
 
 from nersemble_cli.core.benchmarks import FLAME_FACE_COUNT, FLAME_VERTEX_COUNT, MeshSlot
 from nersemble_cli.core.errors import InvalidInputError
 from nersemble_cli.core.mesh import Mesh, read_npy, read_npy_header, read_ply, read_ply_header
 from nersemble_cli.core.submission.findings import Finding, MeshReport, damaged_file
-from nersemble_cli.core.submission.members import Member
+from nersemble_cli.core.submission.members import UNREADABLE, Member
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+MANY_ZEROS = 0.01
+LARGEST_COORDINATE = 1e100
 LANDMARK_SHAPE = (7, 3)
 # A landmark farther from the nearest vertex than this part of the mesh's diagonal is not on it.
 OFF_MESH = 0.05
@@ -24,7 +24,6 @@ MIRRORED = 0.02
 MERGE_DISTANCE = 1e-8  # trimesh's tolerance, with which the official reader merges vertices
 # FLAME exports that lost vertices have nearly as many as FLAME.
 NEARLY_FLAME = range(FLAME_VERTEX_COUNT - 250, FLAME_VERTEX_COUNT)
-UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 def check_mesh(slot: MeshSlot, mesh: Member, landmarks: Member | None, *, parse: bool = True) -> MeshReport:
@@ -92,7 +91,8 @@ def check_geometry(path: str, mesh: Mesh, has_landmarks: bool) -> list[Finding]:
     import numpy as np
 
     findings = []
-    bad = np.flatnonzero(~np.isfinite(mesh.vertices).all(axis=1))
+    with np.errstate(invalid="ignore"):
+        bad = np.flatnonzero(~(np.abs(mesh.vertices) < LARGEST_COORDINATE).all(axis=1))
     if len(bad):
         message = f"{len(bad)} of {len(mesh.vertices)} vertices are NaN or infinite, the first is {bad[0]}."
         findings.append(Finding("non_finite_vertices", path, message, expected=0, actual=len(bad)))
@@ -104,7 +104,12 @@ def check_geometry(path: str, mesh: Mesh, has_landmarks: bool) -> list[Finding]:
         findings.append(Finding("face_index_out_of_range", path, message, expected=expected, actual=worst))
     if mesh.has_polygons:
         findings.append(Finding("non_triangle_faces", path, "It has faces of more than three corners.", 3, "more"))
-    if not findings and not has_landmarks and len(mesh.vertices) == FLAME_VERTEX_COUNT:
+    zeros = int(np.count_nonzero(~mesh.vertices.any(axis=1)))
+    if zeros > MANY_ZEROS * len(mesh.vertices):
+        message = f"{zeros} of {len(mesh.vertices)} vertices are exactly (0, 0, 0)."
+        findings.append(Finding("zero_vertices", path, message, expected=0, actual=zeros))
+    is_sound = not len(bad) and not outside.any()
+    if is_sound and not has_landmarks and len(mesh.vertices) == FLAME_VERTEX_COUNT:
         # The official reader merges vertices that coincide and drops those that no face uses; what is left
         # decides whether it takes the mesh for FLAME.
         n_merged = count_coincident(mesh.vertices)
@@ -165,9 +170,10 @@ def check_landmarks(path: str, landmarks: NDArray[np.float64], mesh: Mesh | None
     """Whether NoW landmarks (7, 3) are finite, on the mesh (in whose space they are), and in the right order."""
     import numpy as np
 
-    bad = np.flatnonzero(~np.isfinite(landmarks).all(axis=1))
+    # What is larger than any space cannot be reckoned with.
+    bad = np.flatnonzero(~(np.abs(landmarks) < LARGEST_COORDINATE).all(axis=1))
     if len(bad):
-        message = f"Landmarks {', '.join(str(i + 1) for i in bad)} are NaN or infinite."
+        message = f"Landmarks {', '.join(str(i + 1) for i in bad)} are NaN, infinite or too large."
         return [Finding("non_finite_landmarks", path, message, expected="finite", actual=landmarks.tolist())]
     findings = []
     if mesh is not None and len(mesh.vertices) and np.isfinite(mesh.vertices).all():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -15,6 +16,7 @@ from nersemble_cli.core.submission.members import is_junk
 _PADDED_TIMESTEP = re.compile(r"_0*(\d+)_(\d{9})$")
 _CAMERA = re.compile(r"^(?:cam_?)?(\d{9})(\.\w+)?$")
 LONGEST_TYPO_SEARCH = 20
+DEEPEST_WRAPPER = 5
 _MISSING = {"cam_": "missing_file", "mesh": "missing_mesh", "land": "missing_landmarks"}
 
 
@@ -44,16 +46,16 @@ def expected_names(benchmark: Benchmark) -> list[str]:
 
 
 def wrapper_of(names: Collection[str]) -> str:
-    """The folder (`a/` or `a/b/`) that everything but junk lies in without need; "" if there is none."""
-    relevant = [name.replace("\\", "/") for name in names if not is_junk(name.replace("\\", "/"))]
+    """The folder (`a/` or `a/b/`) that the submission lies in without need; "" if there is none."""
     known = {canonical(name) for benchmark in BENCHMARKS.values() for name in expected_names(benchmark)}
-    folder = ""
-    while relevant and not any(canonical(name[len(folder) :]) in known for name in relevant):
-        first = relevant[0][len(folder) :].partition("/")
-        if not first[1] or not all(name.startswith(f"{folder}{first[0]}/") for name in relevant):
-            return ""
-        folder += f"{first[0]}/"
-    return folder if relevant else ""
+    wrappers: Counter[str] = Counter()
+    for name in names:
+        parts = name.replace("\\", "/").split("/")
+        for depth in range(min(len(parts) - 2, DEEPEST_WRAPPER + 1)):
+            if canonical("/".join(parts[depth:])) in known:
+                wrappers["".join(f"{part}/" for part in parts[:depth])] += 1
+                break
+    return max(wrappers, key=lambda wrapper: wrappers[wrapper], default="")
 
 
 def recognise(names: Iterable[str]) -> Benchmark | None:

@@ -82,7 +82,7 @@ def pack(
     """
     progress = progress or Silent()
     benchmark = get_benchmark(benchmark_name)
-    check_target(zip_path, overwrite)
+    target = check_target(zip_path, overwrite)
     counts = frame_counts(benchmark, settings.existing_folder(folder), settings.find_url())
     renders = scan(benchmark, renders_folder, counts, progress)
     if allow_incomplete:
@@ -93,7 +93,7 @@ def pack(
     )  # fmt: skip
     if dry_run or not renders.report.valid:
         return packed
-    with scratch_folder(zip_path) as scratch:
+    with scratch_folder(target) as scratch:
         checked = _encode_all(renders, counts, scratch, workers, crf, packed, progress)
         part = scratch / "submission.zip"
         encoded = {name: scratch / name for name in checked}
@@ -105,9 +105,9 @@ def pack(
             demote(report, INCOMPLETE)
         packed.report = report
         if report.valid:
-            check_target(zip_path, overwrite)  # somebody may have written it in the meantime
+            check_target(target, overwrite)  # somebody may have written it in the meantime
             packed.num_bytes = part.stat().st_size
-            part.replace(zip_path)
+            part.replace(target)
             packed.written = True
     return packed
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from nersemble_cli.core import settings
@@ -14,12 +13,10 @@ from nersemble_cli.core.errors import UsageError
 from nersemble_cli.core.metadata import FrameCounts, frame_counts
 from nersemble_cli.core.parallel import Cancel, Progress, Silent, cpu_count, in_threads
 from nersemble_cli.core.submission import names
-from nersemble_cli.core.submission.findings import Finding, Report, VideoReport, damaged_file
-from nersemble_cli.core.submission.members import Member, ZipMember, open_zip, sort_members
+from nersemble_cli.core.submission.findings import WARNING, Finding, Report, VideoReport, damaged_file
+from nersemble_cli.core.submission.members import UNREADABLE, Member, ZipMember, open_zip, sort_members
 from nersemble_cli.core.submission.mesh_checks import check_mesh
 from nersemble_cli.core.submission.video_checks import check_video
-
-_UNREADABLE = (OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 
 
 def validate_submission(
@@ -44,6 +41,7 @@ def validate_submission(
     if not zip_path.is_file():
         hint = "Pack it first: nersemble pack" if zip_path.is_dir() else "Check the path."
         what = "is a folder, not a zip" if zip_path.is_dir() else "does not exist"
+        what = "is no regular file" if zip_path.exists() and not zip_path.is_dir() else what
         raise UsageError(f"{zip_path} {what}.", hint)
     data_folder = settings.existing_folder(Path(folder) if folder is not None else None)
 
@@ -79,6 +77,8 @@ def check_zip(
         benchmark = benchmark or names.recognise(name.replace("\\", "/").removeprefix(wrapper) for name in members)
         if benchmark is None:
             message = f"None of its {len(members)} files belongs to a submission." if members else "It is empty."
+            if any(name.lower().endswith(".png") for name in members):
+                message += " It holds PNGs: renders become a submission with nersemble pack."
             report.findings.append(
                 Finding("unknown_benchmark", None, message, "files of nvs, mono or svfr", sorted(members)[:10])
             )
@@ -86,7 +86,11 @@ def check_zip(
         report.benchmark = benchmark.name
         matching = names.match(benchmark, members, wrapper)
         report.findings += matching.findings
-        report.findings += flaws.values()
+        # What is not opened anyway does no harm.
+        wanted = set(matching.found.values())
+        report.findings += [
+            flaw if name in wanted else replace(flaw, severity=WARNING) for name, flaw in flaws.items()
+        ]
         found = {name: members[actual] for name, actual in matching.found.items()}
         closed = {name for name, actual in matching.found.items() if actual in flaws}
         if benchmark.has_videos:
@@ -155,7 +159,7 @@ def _damage(member: Member) -> Finding | None:
         return None
     try:
         member.check_checksum()
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         return damaged_file(member.path, error)
     return None
 

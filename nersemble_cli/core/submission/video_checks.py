@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -12,7 +10,7 @@ from nersemble_cli.core.benchmarks import Benchmark
 from nersemble_cli.core.errors import InvalidInputError, listing
 from nersemble_cli.core.parallel import Cancel
 from nersemble_cli.core.submission.findings import Finding, VideoReport
-from nersemble_cli.core.submission.members import Member
+from nersemble_cli.core.submission.members import UNREADABLE, Member
 from nersemble_cli.core.video import open_video, plane_rows
 
 if TYPE_CHECKING:
@@ -26,6 +24,7 @@ FrameObserver = Callable[[int, "av.VideoFrame"], None]
 
 STRIDE = 8  # luma is looked at on every eighth row and column
 CORNER = 8  # the upper corners, in samples: 64 × 64 pixels
+BEYOND_WHITE = 248
 WHITE_LUMA = 225  # white is 235 in limited range; a head never fills both upper corners
 BLANK_SPREAD = 4
 STILL_DIFFERENCE = 8  # above what CRF 14 makes of equal frames, below what a moving eyelid does
@@ -36,7 +35,6 @@ BT601_COLORSPACES = (2, 5, 6)
 FULL_RANGE = 2
 EIGHT_BIT_LUMA_FIRST = ("yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p", "nv12", "gray")
 CONTAINER = "mp4"
-UNREADABLE = (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, InvalidInputError)
 
 
 def check_video(
@@ -54,6 +52,8 @@ def check_video(
     `expected_frames` of None means that the number is not known. `on_frame(t, frame)` sees each decoded frame.
     Memory does not grow with the video. Raises nothing but `Cancelled`; what is wrong is in the report.
     """
+    import av
+
     cancel = cancel or Cancel()
     try:
         with member.open() as file, open_video(file, threads) as (container, stream):
@@ -64,11 +64,11 @@ def check_video(
             )
             if decode and not too_large:
                 contents = _decode(container, stream, cancel, on_frame)
-                findings += _check_contents(report, contents)
+                findings += _check_contents(report, contents, findings)
                 # After damage, the frames that follow are not counted: the header's number says more.
                 if not contents.damage:
                     report = replace(report, num_frames_from_content=contents.num_frames)
-    except UNREADABLE as error:
+    except (av.FFmpegError, *UNREADABLE) as error:
         reason = _reason(error)
         finding = Finding(
             "unreadable_video", member.path, f"It cannot be opened as a video: {reason}.", "an h264 mp4", reason
@@ -104,8 +104,8 @@ def wrong_frame_count(path: str, expected: int, actual: int | None) -> Finding:
         hint = "Is the first or the last timestep missing (a loop that ends one too early)?"
     elif difference == 1:
         hint = "Is a frame written twice, or a loop one too long?"
-    elif actual and abs(expected / actual - round(expected / actual)) < 0.02 and expected > actual:
-        hint = f"Was only every {round(expected / actual)}th timestep rendered?"
+    elif actual and actual > 1 and abs(expected / actual - round(expected / actual)) < 0.02 and expected > actual:
+        hint = f"Was only one in {round(expected / actual)} timesteps rendered?"
     return Finding(
         "wrong_frame_count",
         path,
@@ -172,6 +172,13 @@ def _check_header(
     if CONTAINER not in container.format.name.split(","):
         message = f"Its container is {container.format.name}, expected {CONTAINER}."
         add("wrong_container", message, CONTAINER, container.format.name)
+    if (n_videos := len(container.streams.video)) > 1:
+        add(
+            "second_video_track",
+            f"It has {n_videos} video tracks; readers may differ in which one they take.",
+            1,
+            n_videos,
+        )
     if n_audio := len(container.streams.audio):
         add("audio_track", "It has an audio track.", 0, n_audio)
     return findings
@@ -193,6 +200,7 @@ class _Contents:
     longest_still: tuple[int, int] = (0, 0)  # first frame, length
     corner_luma: float | None = None  # median over the frames of the lighter upper corner
     rotation: int = 0
+    other_size: tuple[int, int, int] | None = None  # the first frame of another size, its width and height
 
 
 def _luma(frame: av.VideoFrame) -> LumaSample:
@@ -244,7 +252,7 @@ def _decode(
     contents = _Contents()
     corners: list[float] = []
     blank: list[int] = []
-    still_start, still_luma = 0, None
+    still_start, still_luma, first_size = 0, None, None
     try:
         for t, frame in enumerate(_frames(container, stream)):
             cancel.check()
@@ -265,6 +273,10 @@ def _decode(
             if t + 1 - still_start > contents.longest_still[1]:
                 contents.longest_still = (still_start, t + 1 - still_start)
             contents.rotation = frame.rotation
+            size = (frame.width, frame.height)
+            first_size = first_size or size
+            if size != first_size and contents.other_size is None:
+                contents.other_size = (t, *size)
             if on_frame:
                 on_frame(t, frame)
     except (av.FFmpegError, *UNREADABLE) as error:
@@ -275,7 +287,7 @@ def _decode(
     return contents
 
 
-def _check_contents(report: VideoReport, contents: _Contents) -> list[Finding]:
+def _check_contents(report: VideoReport, contents: _Contents, header_findings: list[Finding]) -> list[Finding]:
     findings = []
     path, promised, n = report.path, report.num_frames_from_header, contents.num_frames
     if contents.damage:
@@ -284,6 +296,11 @@ def _check_contents(report: VideoReport, contents: _Contents) -> list[Finding]:
     elif promised is not None and promised != n:
         message = f"Its header promises {promised} frames, {n} decode."
         findings.append(Finding("damaged_video", path, message, expected=promised, actual=n))
+    if contents.other_size:
+        t, *size = contents.other_size
+        message = f"From frame {t} on it is {size[0]}×{size[1]}, before {report.width}×{report.height}."
+        expected_size = [report.width, report.height]
+        findings.append(Finding("wrong_resolution", path, message, expected=expected_size, actual=size))
     if contents.rotation:
         message = f"It asks to be rotated by {contents.rotation}°."
         findings.append(Finding("rotated_video", path, message, expected=0, actual=contents.rotation))
@@ -294,6 +311,12 @@ def _check_contents(report: VideoReport, contents: _Contents) -> list[Finding]:
     if n >= STILL_FROM and 2 * length >= n and len(contents.blank) < n:
         message = f"Frames {start} to {start + length - 1} of {n} are the same."
         findings.append(Finding("frozen_video", path, message, expected="motion", actual=length))
+    is_tagged = any(finding.code == "wrong_color_tags" for finding in header_findings)
+    if not is_tagged and (contents.corner_luma or 0) > BEYOND_WHITE:
+        message = (
+            f"Its white has luma {contents.corner_luma:.0f} instead of 235: it is full range without saying so."
+        )
+        findings.append(Finding("wrong_color_tags", path, message, 235, round(contents.corner_luma or 0)))
     if contents.corner_luma is not None and contents.corner_luma < WHITE_LUMA and len(contents.blank) < n:
         message = f"Its upper corners have luma {contents.corner_luma:.0f}, white has 235."
         findings.append(

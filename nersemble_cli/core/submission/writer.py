@@ -68,8 +68,7 @@ class _SubmissionDataWriter:
 
         Raises `UsageError` if the folder does not exist or cannot be written to.
         """
-        self._zip_path = Path(zip_path)
-        check_target(self._zip_path, overwrite=True)
+        self._zip_path = check_target(Path(zip_path), overwrite=True)
         self._stack = ExitStack()
         self._scratch = self._stack.enter_context(scratch_folder(self._zip_path))
         self._files: dict[str, Path] = {}
@@ -89,10 +88,15 @@ class _SubmissionDataWriter:
         self._files[name] = path
 
     def close(self) -> None:
-        """Writes the zip. Warns with `SubmissionIncompleteWarning` if something is missing."""
+        """Writes the zip. Warns with `SubmissionIncompleteWarning` if something is missing.
+
+        Raises `InvalidInputError` if nothing was added; an older zip stays as it is then.
+        """
         with self._stack:
             if not self._scratch.exists():
                 return  # closed before
+            if not self._files:
+                raise InvalidInputError(f"Nothing was added, so {self._zip_path} was not written.")
             part = self._scratch / "submission.zip"
             write_zip(part, self._files, consume=self._files)
             part.replace(self._zip_path)
@@ -215,19 +219,13 @@ class SVFRSubmissionDataWriter(_SubmissionDataWriter):
 
         slot = check_mesh_slot(participant, sequence, timestep, serial, kind)
         # Checked as float32, which is what the file holds.
-        vertices = np.asarray(mesh.vertices, dtype=np.float32)
-        faces = np.asarray(mesh.faces)
+        vertices = _as_array(f"{slot.path}: vertices", mesh.vertices, (None, 3), "fiu").astype(np.float32)
+        faces = _as_array(f"{slot.path}: faces", mesh.faces, (None, 3), "iu")
         geometry = Mesh(vertices.astype(np.float64), faces.astype(np.int64))
-        if not len(vertices) or faces.ndim != 2 or faces.shape[1:] != (3,) or not len(faces):
-            raise InvalidInputError(
-                f"{slot.path}: vertices are {vertices.shape}, faces {faces.shape}; expected (V, 3) and (F, 3)."
-            )
         findings = check_topology(slot, len(vertices), len(faces), landmarks is not None)
         findings += check_geometry(slot.path, geometry, landmarks is not None)
         if landmarks is not None:
-            landmarks = np.asarray(landmarks, dtype=np.float32)
-            if landmarks.shape != LANDMARK_SHAPE:
-                raise InvalidInputError(f"{slot.landmarks_path} would be {landmarks.shape}, expected (7, 3).")
+            landmarks = _as_array(slot.landmarks_path, landmarks, LANDMARK_SHAPE, "fiu").astype(np.float32)
             findings += check_landmarks(slot.landmarks_path, landmarks.astype(np.float64), geometry)
         _refuse(findings)
         with self._new_file(slot.path) as path:
@@ -235,6 +233,24 @@ class SVFRSubmissionDataWriter(_SubmissionDataWriter):
         if landmarks is not None:
             with self._new_file(slot.landmarks_path) as path:
                 np.save(path, landmarks)
+
+
+def _as_array(what: str, values: Any, shape: tuple[int | None, ...], kinds: str) -> NDArray[Any]:
+    """The values as an array of that shape (None: at least 1) and one of those kinds of dtype."""
+    import numpy as np
+
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise InvalidInputError(f"{what} are no array: {error}.") from error
+    fits = array.ndim == len(shape) and all(
+        n > 0 if wanted is None else n == wanted for n, wanted in zip(array.shape, shape, strict=True)
+    )
+    if not fits or array.dtype.kind not in kinds:
+        expected = ", ".join("N" if n is None else str(n) for n in shape)
+        number = "integers" if kinds == "iu" else "numbers"
+        raise InvalidInputError(f"{what} are {array.dtype} {array.shape}, expected ({expected}) {number}.")
+    return array
 
 
 def _refuse(findings: list[Finding]) -> None:
