@@ -1,0 +1,277 @@
+"""Frames of videos by number: readers that keep their decoder and position, and a pool of them.
+
+The next frame of a video costs one decode, any other the way from its key frame; of the frames on that way,
+those that no other frame refers to are skipped. Readers are borrowed from a pool, so that each has one user
+at a time whatever the threads do, and a forked process opens its own.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import weakref
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nersemble_cli.core.errors import InvalidInputError, UsageError
+from nersemble_cli.core.video import open_video
+
+if TYPE_CHECKING:
+    import av
+    import av.container
+    import numpy as np
+    from numpy.typing import NDArray
+
+# More threads than this help little and cost memory in each of the many decoders that are open.
+DECODER_THREADS = 4
+# All 16 cameras with their alpha maps.
+MAX_IDLE = 32
+# Decoding this many frames more is cheaper than a seek, which empties the decoder.
+_SEEK_PAYS = 12
+_DAMAGED_HINT = "It is damaged or incomplete: delete it and run the same `nersemble download` again."
+
+
+@dataclass(frozen=True)
+class VideoIndex:
+    """Where the frames of a video are, in its stream's time base.
+
+    `times` has the presentation time of each frame, `keys` the numbers of the frames at which decoding can
+    begin, and `key_times` the decoding times to seek to for them.
+    """
+
+    times: Sequence[int]
+    keys: Sequence[int]
+    key_times: Sequence[int]
+
+    def number(self, time: int) -> int:
+        """The number of the frame shown at `time`."""
+        return bisect_left(self.times, time)
+
+    def key_before(self, number: int) -> int:
+        """The position in `keys` of the last key frame that is not after frame `number`."""
+        return max(0, bisect_right(self.keys, number) - 1)
+
+
+def _index_of(container: av.container.InputContainer, stream: av.VideoStream) -> VideoIndex:
+    """The index of a video, from its header if the frames are evenly spaced, else from all its packets."""
+    entries = [(e.timestamp, e.is_keyframe, e.is_discard) for e in getattr(stream, "index_entries", ())]
+    gaps = {b[0] - a[0] for a, b in zip(entries, entries[1:], strict=False)} or {1}
+    if entries and len(gaps) == 1 and not any(discard for *_, discard in entries):
+        (gap,) = gaps
+        start = stream.start_time or 0
+        times: Sequence[int] = range(start, start + gap * len(entries), gap)
+        keys = [(n, time) for n, (time, is_key, _) in enumerate(entries) if is_key]
+    else:
+        packets = [p for p in container.demux(stream) if p.pts is not None and not p.is_discard]
+        times = sorted(p.pts for p in packets if p.pts is not None)
+        keys = sorted(
+            (bisect_left(times, p.pts), p.dts) for p in packets if p.is_keyframe and p.pts is not None
+            and p.dts is not None
+        )
+        container.seek(keys[0][1] if keys else 0, stream=stream)
+    return VideoIndex(times, [number for number, _ in keys], [time for _, time in keys])
+
+
+class VideoReader:
+    """An open video that knows where it is. One user at a time; see `borrow_reader`.
+
+    Raises `InvalidInputError` if the file is no video or is damaged. After an error it begins anew.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._resources: ExitStack | None = None
+        _READERS.add(self)
+
+    def _open(self) -> None:
+        import av
+        from av.video.reformatter import VideoReformatter
+
+        resources = ExitStack()
+        try:
+            container, stream = resources.enter_context(open_video(str(self.path), DECODER_THREADS))
+            index = _index_of(container, stream)
+            if not index.times or not index.keys:
+                raise InvalidInputError(f"{self.path} has no frames.", _DAMAGED_HINT)
+        except av.FFmpegError as error:
+            resources.close()
+            raise InvalidInputError(f"{self.path} is no readable video: {error.strerror}.", _DAMAGED_HINT) from error
+        except BaseException:
+            resources.close()
+            raise
+        self._resources, self._container, self._stream, self._index = resources, container, stream, index
+        self._reformatter = VideoReformatter()
+        self._decoded = self._decode()
+        self._next = 0  # no frame before this one will come
+        self._last: tuple[int, av.VideoFrame] | None = None
+        # Frames wanted from the packets to come: every `step`-th from `start` on. Others may be missing.
+        self._start, self._step = 0, 1
+
+    def close(self) -> None:
+        """Lets go of the file and the decoder; they are opened again when they are needed."""
+        if self._resources is not None:
+            self._decoded.close()
+            self._last = None
+            resources, self._resources = self._resources, None
+            del self._container, self._stream, self._decoded, self._reformatter
+            resources.close()
+
+    def abandon(self) -> None:
+        """In a forked process: forgets the parent's decoder without touching it.
+
+        Its threads exist in the parent only, and freeing it here would wait for them for ever; so it is
+        leaked on purpose.
+        """
+        if self._resources is not None:
+            for leaked in (self._resources, self._decoded, self._container, self._stream, self._reformatter):
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(leaked))
+            self._resources = None
+
+    @property
+    def index(self) -> VideoIndex:
+        if self._resources is None:
+            self._open()
+        return self._index
+
+    @property
+    def n_frames(self) -> int:
+        """The number of frames, from the file's header."""
+        return len(self.index.times)
+
+    def distance(self, number: int) -> int:
+        """How many frames are to be decoded for frame `number`; a guess for choosing between readers."""
+        if self._resources is None or not self._goes_on(number, 1):
+            return number + _SEEK_PAYS
+        return number - self._next
+
+    def _decode(self) -> Iterator[tuple[int, av.VideoFrame]]:
+        """The frames from the current position on with their numbers, those not wanted left out if possible."""
+        for packet in self._container.demux(self._stream):
+            if packet.pts is not None:
+                number = self._index.number(packet.pts)
+                wanted = number >= self._start and (number - self._start) % self._step == 0
+                self._stream.codec_context.skip_frame = "DEFAULT" if wanted else "NONREF"
+            for frame in packet.decode():
+                if frame.pts is not None:
+                    yield self._index.number(frame.pts), frame
+
+    def _goes_on(self, number: int, step: int) -> bool:
+        """Whether `number` is best reached from the current position."""
+        return (
+            number >= self._next
+            and (number - self._start) % self._step == 0
+            and step % self._step == 0
+            and self._index.keys[self._index.key_before(number)] <= self._next + _SEEK_PAYS
+        )
+
+    def frame(self, number: int, step: int = 1) -> av.VideoFrame:
+        """Frame `number`, counted from 0. With `step`, it says that only every `step`-th after it is wanted.
+
+        Raises `UsageError` for a number beyond the video's end.
+        """
+        import av
+
+        if not 0 <= number < self.n_frames:
+            raise UsageError(
+                f"{self.path} has no frame {number}.", f"It has {self.n_frames}: 0 to {self.n_frames - 1}."
+            )
+        if self._last is not None and self._last[0] == number:
+            return self._last[1]
+        try:
+            if not self._goes_on(number, step):
+                self._seek(number)
+            self._start, self._step = number, step
+            for found, frame in self._decoded:
+                self._next = found + 1
+                if found == number:
+                    self._last = (found, frame)
+                    return frame
+                if found > number:
+                    break
+        except av.FFmpegError as error:
+            self.close()
+            raise InvalidInputError(
+                f"{self.path} cannot be decoded at frame {number}: {error.strerror}.", _DAMAGED_HINT
+            ) from error
+        n_frames = self.n_frames
+        self.close()
+        raise InvalidInputError(
+            f"{self.path} has no data for frame {number}, although it says that it has {n_frames}.", _DAMAGED_HINT
+        )
+
+    def _seek(self, number: int) -> None:
+        key = self._index.key_before(number)
+        self._container.seek(self._index.key_times[key], stream=self._stream)
+        self._decoded = self._decode()
+        self._next = self._index.keys[key]
+
+    def rgb(self, number: int, step: int = 1, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        """Frame `number` as (H, W, 3) uint8 RGB; `size` = (height, width) scales it.
+
+        At its own size it has the same values as `ffmpeg -pix_fmt rgb24` gives.
+        """
+        import numpy as np
+
+        frame = self.frame(number, step)
+        height, width = size or (frame.height, frame.width)
+        interpolation = "AREA" if height < frame.height else "BICUBIC" if size else "BILINEAR"
+        rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation=interpolation)
+        rows: NDArray[np.uint8] = np.frombuffer(rgb.planes[0], np.uint8).reshape(height, -1)
+        return np.ascontiguousarray(rows[:, : 3 * width].reshape(height, width, 3))
+
+
+@dataclass
+class _Pool:
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    idle: list[tuple[tuple[str, int, int], VideoReader]] = field(default_factory=list)  # last used last
+
+
+_POOL = _Pool()
+_READERS: weakref.WeakSet[VideoReader] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    _POOL.lock = threading.Lock()  # a thread that does not exist here may have held it
+    for reader in _READERS:
+        reader.abandon()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+@contextmanager
+def borrow_reader(path: Path, number: int = 0) -> Iterator[VideoReader]:
+    """A reader of the video at `path`, if possible one that is just before frame `number`; the caller's alone.
+
+    It goes back to the process's pool afterwards, of which the least recently used beyond `MAX_IDLE` are
+    closed. A file that has changed on disk is opened anew. Raises FileNotFoundError if there is none.
+    """
+    status = path.stat()
+    key = (str(path), status.st_mtime_ns, status.st_size)
+    with _POOL.lock:
+        places = [i for i, (other, _) in enumerate(_POOL.idle) if other == key]
+        best = min(places, key=lambda i: _POOL.idle[i][1].distance(number), default=None)
+        reader = VideoReader(path) if best is None else _POOL.idle.pop(best)[1]
+    try:
+        yield reader
+    finally:
+        with _POOL.lock:
+            _POOL.idle.append((key, reader))
+            surplus = [reader for _, reader in _POOL.idle[:-MAX_IDLE]]
+            del _POOL.idle[:-MAX_IDLE]
+        for reader in surplus:
+            reader.close()
+
+
+def close_readers() -> None:
+    """Closes all readers that nobody uses, for the memory and the files that they hold."""
+    with _POOL.lock:
+        idle, _POOL.idle = _POOL.idle, []
+    for _, reader in idle:
+        reader.close()
