@@ -220,7 +220,7 @@ class VideoReader:
         frame = self.frame(number, step)
         height, width = size or (frame.height, frame.width)
         interpolation = "AREA" if height < frame.height else "BICUBIC" if size else "BILINEAR"
-        rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation=interpolation)
+        rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation=interpolation, threads=1)
         rows: NDArray[np.uint8] = np.frombuffer(rgb.planes[0], np.uint8).reshape(height, -1)
         return np.ascontiguousarray(rows[:, : 3 * width].reshape(height, width, 3))
 
