@@ -129,7 +129,7 @@ def invert_pose(pose: NDArray[Any]) -> NDArray[Any]:
     import numpy as np
 
     rotation = np.swapaxes(pose[..., :3, :3], -1, -2)
-    inverse = np.zeros_like(pose)
+    inverse: NDArray[Any] = np.zeros_like(pose)
     inverse[..., :3, :3] = rotation
     inverse[..., :3, 3:] = -rotation @ pose[..., :3, 3:]
     inverse[..., 3, 3] = 1
@@ -145,7 +145,8 @@ def swap_opencv_opengl(pose: NDArray[Any], *, is_cam_2_world: bool) -> NDArray[A
     import numpy as np
 
     flip = np.array([1, -1, -1, 1], dtype=pose.dtype)
-    return pose * (flip if is_cam_2_world else flip[:, None])
+    swapped: NDArray[Any] = pose * (flip if is_cam_2_world else flip[:, None])
+    return swapped
 
 
 def rescale_intrinsics(
@@ -160,7 +161,7 @@ def rescale_intrinsics(
 
     scale = np.array([scale_x, scale_x if scale_y is None else scale_y], dtype=intrinsics.dtype)
     shift = np.asarray(0.5 - pixel_center, dtype=intrinsics.dtype)
-    rescaled = intrinsics.copy()
+    rescaled: NDArray[Any] = intrinsics.copy()
     rescaled[..., :2, :2] *= scale[:, None]
     rescaled[..., :2, 2] = (intrinsics[..., :2, 2] + shift) * scale - shift
     return rescaled
@@ -170,7 +171,7 @@ def crop_intrinsics(intrinsics: NDArray[Any], left: float, top: float) -> NDArra
     """(…, 3, 3) intrinsics for images of which `left` columns and `top` rows were cut off. Negative: padded."""
     import numpy as np
 
-    cropped = intrinsics.copy()
+    cropped: NDArray[Any] = intrinsics.copy()
     cropped[..., :2, 2] -= np.array([left, top], dtype=intrinsics.dtype)
     return cropped
 
@@ -183,9 +184,7 @@ class Projection(NamedTuple):
     depth: NDArray[Any]
 
 
-def project_points(
-    points: NDArray[Any], world_2_cam: NDArray[Any], intrinsics: NDArray[Any]
-) -> Projection:
+def project_points(points: NDArray[Any], world_2_cam: NDArray[Any], intrinsics: NDArray[Any]) -> Projection:
     """Projects (…, 3) world points with one camera's (4, 4) pose and (3, 3) intrinsics."""
     import numpy as np
 
@@ -204,7 +203,8 @@ def unproject_pixels(
 
     rays = (pixels - intrinsics[:2, 2]) @ np.linalg.inv(intrinsics[:2, :2]).T
     in_camera = np.concatenate([rays, np.ones_like(rays[..., :1])], axis=-1) * depth[..., None]
-    return (in_camera - world_2_cam[:3, 3]) @ world_2_cam[:3, :3]
+    points: NDArray[Any] = (in_camera - world_2_cam[:3, 3]) @ world_2_cam[:3, :3]
+    return points
 
 
 def visible_points(
@@ -225,6 +225,6 @@ def visible_points(
     place = row * (width // cell + 1) + column
     nearest = np.full((height // cell + 1) * (width // cell + 1), np.inf, dtype=depth.dtype)
     np.minimum.at(nearest, place, depth[inside])
-    visible = inside.copy()
+    visible: NDArray[np.bool_] = inside.copy()
     visible[inside] = depth[inside] <= nearest[place] + tolerance
     return visible

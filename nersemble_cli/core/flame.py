@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from nersemble_cli.core.errors import MissingFileError, UsageError, missing_extra
 from nersemble_cli.core.flame_model import (
     DYNAMIC_EMBEDDING,
+    JOINTS,
     N_EXPRESSION,
     N_SHAPE,
     STATIC_EMBEDDING,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-# The outer and inner corners of both eyes, below the nose and the corners of the mouth, in the 51 static landmarks.
+# Of the 51 static landmarks: the outer and inner corners of both eyes, below the nose, the corners of the mouth.
 NOW_LANDMARKS = (19, 22, 25, 28, 16, 31, 37)
 # Timesteps skinned at once: enough to keep a processor busy, few enough to stay in its cache's reach.
 _CHUNK = 64
@@ -53,9 +54,10 @@ def axis_angle_to_matrix(axis_angle: Tensor) -> Tensor:
     cosine = torch.where(small, 0.5 - squared / 24, (1 - angle.cos()) / (angle * angle))
     x, y, z = axis_angle.unbind(-1)
     zero = torch.zeros_like(x)
-    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*axis_angle.shape[:-1], 3, 3)
     identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
-    return identity + sine * cross + cosine * (cross @ cross)
+    rotations: Tensor = identity + sine * cross + cosine * (cross @ cross)
+    return rotations
 
 
 class Flame(torch.nn.Module):
@@ -114,21 +116,20 @@ class Flame(torch.nn.Module):
         own = self.template + shape @ self.directions[:n_shape]
         joints = self.joint_template + shape @ self.joint_directions[:n_shape]
         expressions = slice(N_SHAPE, N_SHAPE + n_expression)
-        joints = (joints + expression @ self.joint_directions[expressions]).unflatten(-1, (-1, 3))
+        joints = (joints + expression @ self.joint_directions[expressions]).view(-1, len(JOINTS), 3)
 
         identity = torch.eye(3, dtype=pose.dtype, device=pose.device)
         features = (pose[:, 1:] - identity).flatten(1)
-        coefficients = torch.cat(
-            [expression.expand(n_batch, -1), features.expand(n_batch, -1)], dim=1
-        )
+        coefficients = torch.cat([expression.expand(n_batch, -1), features.expand(n_batch, -1)], dim=1)
         basis = torch.cat([self.directions[expressions], self.pose_directions])
-        posed = torch.addmm(own.expand(n_batch, -1), coefficients, basis).unflatten(-1, (1, 3, -1))
+        posed = torch.addmm(own.expand(n_batch, -1), coefficients, basis).view(n_batch, 1, 3, -1)
 
         rotations, offsets = self._chain(pose, joints)
         # Σ_j w_j (R_j v + t_j): the weighted transforms of each vertex, applied to it.
         transforms = torch.cat([rotations, offsets[..., None]], -1).flatten(2).mT  # (B, 12, 5)
-        blended = (transforms @ self.skin_weights).unflatten(1, (3, 4))  # (B, 3, 4, V)
-        return ((blended[:, :, :3] * posed).sum(2) + blended[:, :, 3]).mT.contiguous()
+        blended = (transforms @ self.skin_weights).view(len(transforms), 3, 4, -1)  # (B, 3, 4, V)
+        vertices: Tensor = ((blended[:, :, :3] * posed).sum(2) + blended[:, :, 3]).mT.contiguous()
+        return vertices
 
     def _pose(
         self, rotation: Tensor | None, neck: Tensor | None, jaw: Tensor | None, eyes: Tensor | None, like: Tensor
@@ -140,7 +141,7 @@ class Flame(torch.nn.Module):
         ]
         n_batch = max(len(part) for part in given)
         angles = torch.cat([part.expand(n_batch, -1) for part in given], dim=1)
-        return axis_angle_to_matrix(angles.unflatten(-1, (-1, 3)))
+        return axis_angle_to_matrix(angles.view(n_batch, -1, 3))
 
     def _chain(self, pose: Tensor, joints: Tensor) -> tuple[Tensor, Tensor]:
         """Each joint's transform from the rest pose: (B, 5, 3, 3) rotations and (B, 5, 3) offsets."""
@@ -164,7 +165,8 @@ def _yaw_bins(neck: NDArray[Any]) -> NDArray[np.int64]:
     across = np.hypot(matrices[:, 0, 0], matrices[:, 1, 0])
     yaw = np.round(np.degrees(-np.arctan2(-matrices[:, 2, 0], across))).astype(np.int64)
     yaw = yaw.clip(-_MAX_YAW, _MAX_YAW)
-    return np.where(yaw >= 0, yaw, _MAX_YAW - yaw)
+    bins: NDArray[np.int64] = np.where(yaw >= 0, yaw, _MAX_YAW - yaw)
+    return bins
 
 
 class FlameProvider:
@@ -191,7 +193,7 @@ class FlameProvider:
         return 0 <= timestep < self._tracking.n_timesteps
 
     def _timesteps(self, timestep: int | slice | NDArray[Any] | list[int]) -> tuple[NDArray[np.int64], bool]:
-        """The timesteps that are meant, and whether it is a single one. Raises `UsageError` if one does not exist."""
+        """The timesteps that are meant, and whether it is a single one; `UsageError` if one does not exist."""
         import numpy as np
 
         n = self._tracking.n_timesteps
@@ -202,13 +204,12 @@ class FlameProvider:
             return np.flatnonzero(wanted), False
         if wanted.ndim > 1 or (wanted.size and wanted.dtype.kind not in "iu"):
             raise UsageError(
-                f"{wanted.dtype} {wanted.shape} are no timesteps.", "Give an integer, a slice or a list of integers."
+                f"{wanted.dtype} {wanted.shape} are no timesteps.",
+                "Give an integer, a slice or a list of integers.",
             )
         strangers = wanted[(wanted < 0) | (wanted >= n)]
         if strangers.size:
-            raise UsageError(
-                f"The tracking has no timestep {strangers.flat[0]}.", f"It has {n}: 0 to {n - 1}."
-            )
+            raise UsageError(f"The tracking has no timestep {strangers.flat[0]}.", f"It has {n}: 0 to {n - 1}.")
         return np.atleast_1d(wanted).astype(np.int64), wanted.ndim == 0
 
     def _parameters(self, timesteps: NDArray[np.int64]) -> Iterator[Tensor]:
@@ -247,7 +248,8 @@ class FlameProvider:
         import numpy as np
 
         timesteps, _ = self._timesteps(int(timestep))
-        return self._model_to_world[timesteps[0]].astype(np.float32)
+        pose: NDArray[np.float32] = self._model_to_world[timesteps[0]].astype(np.float32)
+        return pose
 
     def apply_model_to_world_transformation(self, points: Tensor, timestep: int) -> Tensor:
         """(…, 3) points of model space in the world; differentiable."""
@@ -296,9 +298,9 @@ class FlameProvider:
         import numpy as np
 
         corners = vertices[rows[..., None], self._model.faces[faces]]
-        points: NDArray[np.float32] = np.einsum("nkcx,nkc->nkx", corners, np.broadcast_to(
-            barycentric, (len(vertices), *barycentric.shape[1:])
-        )).astype(np.float32)
+        points: NDArray[np.float32] = np.einsum(
+            "nkcx,nkc->nkx", corners, np.broadcast_to(barycentric, (len(vertices), *barycentric.shape[1:]))
+        ).astype(np.float32)
         return points
 
 

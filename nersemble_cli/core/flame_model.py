@@ -71,7 +71,9 @@ class _Stub:
 
     def __setstate__(self, state: Any) -> None:
         # State is a dict, or a pair of it and the state of __slots__.
-        self.state = next((s for s in (state if isinstance(state, tuple) else (state,)) if isinstance(s, dict)), {})
+        self.state = next(
+            (s for s in (state if isinstance(state, tuple) else (state,)) if isinstance(s, dict)), {}
+        )
 
 
 class _Chumpy(_Stub):
@@ -101,7 +103,7 @@ def _allowed() -> Mapping[tuple[str, str], Any]:
     import numpy as np
 
     reconstruct = np.zeros(0).__reduce__()[0]
-    scalar = np.float64(0).__reduce__()[0]  # type: ignore[index]
+    scalar = np.float64(0).__reduce__()[0]
     table: dict[tuple[str, str], Any] = {
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
@@ -162,8 +164,8 @@ def _plain(value: Any) -> Any:
         return _plain(value.state["x"])
     if isinstance(value, _Sparse):
         state = value.state
-        shape = state.get("_shape", state.get("shape"))
-        dense = np.zeros(shape)
+        shape = state["_shape"]
+        dense = np.zeros((int(shape[0]), int(shape[1])))
         columns = np.repeat(np.arange(len(state["indptr"]) - 1), np.diff(state["indptr"]))
         np.add.at(dense, (state["indices"], columns), state["data"])
         return dense
@@ -215,9 +217,14 @@ def _load(path: Path, mtime: int, size: int) -> FlameModel:
     arrays = {key: _numbers(content[key], shape, key, path) for key, shape in shapes.items()}
     table = np.asarray(content["kintree_table"])
     faces = np.asarray(content["f"])
-    if table.shape != (2, len(JOINTS)) or faces.ndim != 2 or faces.shape[1] != 3 or faces.max() >= FLAME_VERTEX_COUNT:
+    if (
+        table.shape != (2, len(JOINTS))
+        or faces.ndim != 2
+        or faces.shape[1] != 3
+        or faces.max() >= FLAME_VERTEX_COUNT
+    ):
         raise InvalidInputError(
-            f"{path} is no FLAME model: kintree_table {table.shape}, faces {faces.shape}; expected (2, 5) and (F, 3).",
+            f"{path} is no FLAME model: kintree_table {table.shape}, f {faces.shape}; expected (2, 5), (F, 3).",
             _WHERE,
         )
     if not arrays["weights"][:, _JAW].any():
@@ -266,6 +273,4 @@ def _load_embedding(path: Path, shape: tuple[int, ...]) -> Embedding | None:
     if not isinstance(content, dict) or not {"lmk_face_idx", "lmk_b_coords"}.issubset(content):
         raise InvalidInputError(f"{path} has no lmk_face_idx and lmk_b_coords.", _WHERE)
     faces = _numbers(content["lmk_face_idx"], shape, "lmk_face_idx", path)
-    return Embedding(
-        faces.astype(np.int64), _numbers(content["lmk_b_coords"], (*shape, 3), "lmk_b_coords", path)
-    )
+    return Embedding(faces.astype(np.int64), _numbers(content["lmk_b_coords"], (*shape, 3), "lmk_b_coords", path))

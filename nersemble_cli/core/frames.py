@@ -12,14 +12,15 @@ import os
 import threading
 import weakref
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nersemble_cli.core.errors import InvalidInputError, UsageError
-from nersemble_cli.core.video import open_video
+from nersemble_cli.core.video import open_video, plane_rows
 
 if TYPE_CHECKING:
     import av
@@ -60,7 +61,7 @@ class VideoIndex:
 def _index_of(container: av.container.InputContainer, stream: av.VideoStream) -> VideoIndex:
     """The index of a video, from its header if the frames are evenly spaced, else from all its packets."""
     entries = [(e.timestamp, e.is_keyframe, e.is_discard) for e in getattr(stream, "index_entries", ())]
-    gaps = {b[0] - a[0] for a, b in zip(entries, entries[1:], strict=False)} or {1}
+    gaps = {later[0] - earlier[0] for earlier, later in pairwise(entries)} or {1}
     if entries and len(gaps) == 1 and not any(discard for *_, discard in entries):
         (gap,) = gaps
         start = stream.start_time or 0
@@ -70,8 +71,9 @@ def _index_of(container: av.container.InputContainer, stream: av.VideoStream) ->
         packets = [p for p in container.demux(stream) if p.pts is not None and not p.is_discard]
         times = sorted(p.pts for p in packets if p.pts is not None)
         keys = sorted(
-            (bisect_left(times, p.pts), p.dts) for p in packets if p.is_keyframe and p.pts is not None
-            and p.dts is not None
+            (bisect_left(times, p.pts), p.dts)
+            for p in packets
+            if p.is_keyframe and p.pts is not None and p.dts is not None
         )
         container.seek(keys[0][1] if keys else 0, stream=stream)
     return VideoIndex(times, [number for number, _ in keys], [time for _, time in keys])
@@ -100,7 +102,9 @@ class VideoReader:
                 raise InvalidInputError(f"{self.path} has no frames.", _DAMAGED_HINT)
         except av.FFmpegError as error:
             resources.close()
-            raise InvalidInputError(f"{self.path} is no readable video: {error.strerror}.", _DAMAGED_HINT) from error
+            raise InvalidInputError(
+                f"{self.path} is no readable video: {error.strerror}.", _DAMAGED_HINT
+            ) from error
         except BaseException:
             resources.close()
             raise
@@ -149,7 +153,7 @@ class VideoReader:
             return number + _SEEK_PAYS
         return number - self._next
 
-    def _decode(self) -> Iterator[tuple[int, av.VideoFrame]]:
+    def _decode(self) -> Generator[tuple[int, av.VideoFrame], None, None]:
         """The frames from the current position on with their numbers, those not wanted left out if possible."""
         for packet in self._container.demux(self._stream):
             if packet.pts is not None:
@@ -210,19 +214,22 @@ class VideoReader:
         self._decoded = self._decode()
         self._next = self._index.keys[key]
 
-    def rgb(self, number: int, step: int = 1, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-        """Frame `number` as (H, W, 3) uint8 RGB; `size` = (height, width) scales it.
+    def rgb(self, number: int, step: int = 1, scale: float | None = None) -> NDArray[np.uint8]:
+        """Frame `number` as (H, W, 3) uint8 RGB; `scale` 0.5 halves height and width.
 
         At its own size it has the same values as `ffmpeg -pix_fmt rgb24` gives.
         """
         import numpy as np
 
         frame = self.frame(number, step)
-        height, width = size or (frame.height, frame.width)
-        interpolation = "AREA" if height < frame.height else "BICUBIC" if size else "BILINEAR"
+        height, width, interpolation = frame.height, frame.width, "BILINEAR"
+        if scale is not None:
+            height, width = (max(1, round(size * scale)) for size in (height, width))
+            interpolation = "AREA" if scale < 1 else "BICUBIC"
+        # The readers of all cameras work in parallel, so more threads in each would only be in the way.
         rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation=interpolation, threads=1)
-        rows: NDArray[np.uint8] = np.frombuffer(rgb.planes[0], np.uint8).reshape(height, -1)
-        return np.ascontiguousarray(rows[:, : 3 * width].reshape(height, width, 3))
+        rows = plane_rows(rgb.planes[0])[:height, : 3 * width]
+        return np.ascontiguousarray(rows.reshape(height, width, 3))
 
 
 @dataclass

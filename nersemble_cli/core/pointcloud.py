@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_PLY_FLOATS = ("x", "y", "z", "nx", "ny", "nz")
+_PLY_COLORS = ("red", "green", "blue")
 _HINT = "It is damaged or incomplete: delete it and run the same `nersemble download` again."
 
 
@@ -104,14 +106,18 @@ def export_pointcloud(
     path = Path(path)
     n = len(points)
     vertices = np.zeros(
-        n, [*((name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")), *((c, "u1") for c in ("red", "green", "blue"))]
+        n,
+        [
+            *((name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")),
+            *((c, "u1") for c in ("red", "green", "blue")),
+        ],
     )
     rgb = np.full((n, 3), 255, np.uint8)
     if colors is not None and len(colors):
         rgb = (np.asarray(colors, np.float32) * 255).round().clip(0, 255).astype(np.uint8)
-    parts = [(points, ("x", "y", "z")), (rgb, ("red", "green", "blue"))]
+    parts = [(points, _PLY_FLOATS[:3]), (rgb, _PLY_COLORS)]
     if normals is not None and len(normals):
-        parts.append((normals, ("nx", "ny", "nz")))
+        parts.append((normals, _PLY_FLOATS[3:]))
     for values, names in parts:
         if np.shape(values) != (n, 3):
             raise InvalidInputError(

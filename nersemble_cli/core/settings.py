@@ -123,7 +123,7 @@ def save_url(url: str) -> Path:
 
 
 def find_flame_model(path: str | Path | None = None) -> Path:
-    """The FLAME model: `path`, else the environment's, else where the official toolkit has it. It may not exist."""
+    """The FLAME model: `path`, else the environment's, else the official toolkit's place. It may not exist."""
     if path is not None:
         return Path(path).expanduser()
     configured = _lookup(FLAME_VARIABLE)

@@ -72,7 +72,7 @@ class FlameTracking:
 
 
 def euler_xyz_to_matrix(angles: ArrayLike) -> NDArray[np.float64]:
-    """(…, 3, 3) rotations of (…, 3) intrinsic XYZ Euler angles in radians: about x, then the new y, then the new z."""
+    """(…, 3, 3) rotations of (…, 3) intrinsic XYZ Euler angles, radians: about x, the new y, then the new z."""
     import numpy as np
 
     angles = np.asarray(angles, np.float64)
@@ -108,7 +108,9 @@ def load_flame_tracking(path: Path, version: int = CURRENT_VERSION) -> FlameTrac
         raise
     except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         # numpy gives a plain array, which is no context manager, for an .npy; and ValueError for a pickle.
-        what = f"its array {next(n for n in TRACKING_SHAPES if n not in arrays)} cannot be read: " if arrays else ""
+        what = (
+            f"its array {next(n for n in TRACKING_SHAPES if n not in arrays)} cannot be read: " if arrays else ""
+        )
         raise InvalidInputError(f"{path} is no tracking file: {what}{error}.", _HINT) from error
     n_frames = len(arrays["expression"]) if arrays["expression"].ndim else 0
     for name, template in TRACKING_SHAPES.items():
