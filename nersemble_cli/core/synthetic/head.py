@@ -155,7 +155,9 @@ def _waves(points: NDArray[np.float64], n: int, seed: int) -> NDArray[np.float64
     frequency = rng.normal(scale=18, size=(3, n))
     phase = rng.uniform(0, 2 * np.pi, size=n)
     direction = rng.normal(size=(3, n))
-    return np.sin(points @ frequency + phase)[:, None] * (direction / np.linalg.norm(direction, axis=0))
+    unit = direction / np.linalg.norm(direction, axis=0)
+    waves: NDArray[np.float64] = np.sin(points @ frequency + phase)[:, None] * unit
+    return waves
 
 
 def _mouth_open(points: NDArray[np.float64]) -> NDArray[np.float64]:
