@@ -39,7 +39,7 @@ def load_pointcloud(path: Path) -> PointCloud:
     from pypcd4 import PointCloud as Pcd
 
     try:
-        data = Pcd.from_path(path).pc_data
+        data = np.atleast_1d(Pcd.from_path(path).pc_data)  # of a single point in ascii, it is a scalar
     except OSError:
         raise
     except Exception as error:

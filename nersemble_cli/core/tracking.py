@@ -97,7 +97,7 @@ def load_flame_tracking(path: Path, version: int = CURRENT_VERSION) -> FlameTrac
 
     arrays: dict[str, NDArray[Any]] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             if missing := [name for name in TRACKING_SHAPES if name not in archive]:
                 raise InvalidInputError(
                     f"{path} has no array {', '.join(missing)}; it has {', '.join(archive) or 'none'}.", _HINT
