@@ -98,7 +98,7 @@ class NVSDataset(Dataset[Sample]):
         )
 
     def key_frame_groups(self) -> list[list[list[int]]]:
-        """For each camera its groups of indices: those of a group are decoded in their order from a key frame on."""
+        """For each camera its groups of indices; those of a group are decoded one after the other."""
         cameras = []
         for camera, serial in enumerate(self.serials):
             with borrow_reader(Path(self.data_manager.get_images_path(self.sequence, serial))) as reader:
@@ -121,9 +121,9 @@ class GroupedBatchSampler(Sampler[list[int]]):
     `DataLoader(dataset, batch_sampler=GroupedBatchSampler(dataset, 8, num_workers=4), num_workers=4)`
 
     Each camera's timesteps are cut at key frames and into runs of at most `run_length`; the runs are shuffled,
-    read from front to back, and the cameras take turns at random. A run costs the way from its key frame once, so long
-    runs are faster and short ones more random. Each worker has runs of its own, as a video that two of them read
-    would be decoded twice. Every index comes once an epoch; the order depends on `seed` and the epoch.
+    read from front to back, and the cameras take turns at random. A run costs the way from its key frame once,
+    so long runs are faster and short ones more random. Each worker has runs of its own, as a video that two of
+    them read would be decoded twice. Every index comes once an epoch; the order depends on `seed` and the epoch.
     """
 
     def __init__(

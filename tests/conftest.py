@@ -29,7 +29,12 @@ def _clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.chdir(home)
-    for name in ("NERSEMBLE_BENCHMARK_URL", "NERSEMBLE_BENCHMARK_FOLDER", "NERSEMBLE_FLAME_MODEL", "NERSEMBLE_DEBUG"):
+    for name in (
+        "NERSEMBLE_BENCHMARK_URL",
+        "NERSEMBLE_BENCHMARK_FOLDER",
+        "NERSEMBLE_FLAME_MODEL",
+        "NERSEMBLE_DEBUG",
+    ):
         monkeypatch.delenv(name, raising=False)
     for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
@@ -61,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A made-up benchmark folder of all three tasks: two cameras, two point clouds, pictures of a tenth of the size."""
+    """A made-up benchmark folder of all three tasks: two cameras, two point clouds, small pictures."""
     from nersemble_cli.core.synthetic import make_benchmark
     from tests.made_up import RECIPE
 

@@ -216,7 +216,10 @@ def test_a_calibration_is_read_as_float32(tmp_path: Path) -> None:
         ({"world_2_cam": {"7": RIGID}, "intrinsics": {}}, "camera 7 is in only one"),
         ({"world_2_cam": {"7": RIGID[:3]}, "intrinsics": {"7": K}}, r"is \(3, 4\)"),
         ({"world_2_cam": {"7": "x"}, "intrinsics": {"7": K}}, "no matrix"),
-        ({"world_2_cam": {"7": _changed(RIGID, 0, 3, float("nan"))}, "intrinsics": {"7": K}}, "1 values that are no"),
+        (
+            {"world_2_cam": {"7": _changed(RIGID, 0, 3, float("nan"))}, "intrinsics": {"7": K}},
+            "1 values that are no",
+        ),
         ({"world_2_cam": {"7": (2 * np.array(RIGID)).tolist()}, "intrinsics": {"7": K}}, "no rigid transform"),
         ({"world_2_cam": {"7": np.diag([1, 1, -1, 1]).tolist()}, "intrinsics": {"7": K}}, "determinant -1"),
         ({"world_2_cam": {"7": RIGID}, "intrinsics": {"7": _changed(K, 0, 0, -5)}}, "positive focal lengths"),
@@ -232,5 +235,5 @@ def test_a_wrong_calibration_is_refused_with_the_reason(tmp_path: Path, document
 def test_an_unknown_camera_is_answered_with_the_known_ones(tmp_path: Path) -> None:
     path = _write(tmp_path, {"world_2_cam": {"7": RIGID, "9": RIGID}, "intrinsics": {"7": K, "9": K}})
     calibration = load_calibration(path)
-    with pytest.raises(UsageError, match="Unknown camera in the calibration '8'.\nValid: 7, 9"):
+    with pytest.raises(UsageError, match=r"Unknown camera in the calibration '8'\.\nValid: 7, 9"):
         calibration.world_2_cam["8"]

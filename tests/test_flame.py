@@ -68,9 +68,7 @@ def test_vertices_are_those_of_smplx(model: FlameModel) -> None:
     rotation, neck, jaw, eyes = (_random(5, n, seed=2 + n) for n in (3, 4, 5, 6))
     neck, jaw = neck[:, :3], jaw[:, :3]
     vertices = Flame(model, torch.float64)(shape, expression, neck, jaw, eyes, rotation)
-    expected = _smplx(
-        model, torch.cat([shape, expression], 1), torch.cat([rotation, neck, jaw, eyes], 1)
-    )
+    expected = _smplx(model, torch.cat([shape, expression], 1), torch.cat([rotation, neck, jaw, eyes], 1))
     assert (vertices - expected).abs().max() < 1e-7
 
 
@@ -104,9 +102,7 @@ def test_one_expression_serves_a_batch_of_poses(model: FlameModel) -> None:
 def test_fewer_coefficients_are_as_good_as_zeros(model: FlameModel) -> None:
     flame = Flame(model, torch.float64)
     shape, expression = _random(2, 10), _random(2, 5)
-    padded = flame(
-        torch.nn.functional.pad(shape, (0, 290)), torch.nn.functional.pad(expression, (0, 95))
-    )
+    padded = flame(torch.nn.functional.pad(shape, (0, 290)), torch.nn.functional.pad(expression, (0, 95)))
     assert torch.allclose(flame(shape, expression), padded)
 
 
@@ -179,7 +175,9 @@ def test_model_to_world_takes_points_where_vertices_are(provider: FlameProvider)
         ([], []),
     ],
 )
-def test_many_timesteps_at_once_are_each_of_them(provider: FlameProvider, timesteps: Any, chosen: list[int]) -> None:
+def test_many_timesteps_at_once_are_each_of_them(
+    provider: FlameProvider, timesteps: Any, chosen: list[int]
+) -> None:
     vertices = provider.get_vertices(timesteps)
     assert vertices.shape == (len(chosen), 5023, 3) and vertices.dtype == np.float32
     for row, t in zip(vertices, chosen, strict=True):
@@ -312,9 +310,7 @@ def _save(path: Path, content: object) -> Path:
 
 
 @pytest.mark.parametrize("protocol", range(6))
-def test_a_model_saved_again_by_any_python_is_read(
-    content: dict[str, Any], tmp_path: Path, protocol: int
-) -> None:
+def test_a_model_saved_again_by_any_python_is_read(content: dict[str, Any], tmp_path: Path, protocol: int) -> None:
     small = {name: value for name, value in content.items() if name != "shapedirs"}
     path = tmp_path / "flame2023.pkl"
     path.write_bytes(pickle.dumps(small, protocol=protocol))
@@ -433,10 +429,14 @@ def test_the_model_is_read_once(flame_model: Path) -> None:
 
 def test_without_torch_the_pip_command_is_told(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError('no torch')")
-    code = "import nersemble_cli\ntry:\n  nersemble_cli.FlameProvider\nexcept nersemble_cli.NersembleError as e:\n  print(e)"
+    code = (
+        "import nersemble_cli\n"
+        "try:\n  nersemble_cli.FlameProvider\n"
+        "except nersemble_cli.NersembleError as error:\n  print(error)"
+    )
     paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=True
+    )
     assert 'pip install "nersemble-cli[flame]"' in done.stdout
-
-

@@ -157,7 +157,18 @@ def test_a_video_that_is_cut_short_is_said_to_be_damaged(video: Path, tmp_path: 
 
 def _front_indexed(video: Path, target: Path) -> bytes:
     """The same video with its index before its data, so that the data can be cut short."""
-    command = [find_ffmpeg(), "-v", "error", "-i", str(video), "-c", "copy", "-movflags", "+faststart", str(target)]
+    command = [
+        find_ffmpeg(),
+        "-v",
+        "error",
+        "-i",
+        str(video),
+        "-c",
+        "copy",
+        "-movflags",
+        "+faststart",
+        str(target),
+    ]
     subprocess.run(command, check=True)
     return target.read_bytes()
 

@@ -126,7 +126,10 @@ def test_an_organized_cloud_has_all_its_points(tmp_path: Path) -> None:
         (BY_PCL.replace("FIELDS x y z", "FIELDS a b c"), "expected x, y, z"),
         (_binary()[:-100], "no readable PCD"),
         (_binary(1000, "binary_compressed")[:-100], "no readable PCD"),
-        (_binary().replace(b"POINTS 200", b"POINTS 900").replace(b"WIDTH 200", b"WIDTH 900"), "there are 200 points"),
+        (
+            _binary().replace(b"POINTS 200", b"POINTS 900").replace(b"WIDTH 200", b"WIDTH 900"),
+            "there are 200 points",
+        ),
         (_binary().replace(b"POINTS 200", b"POINTS -5"), "no readable PCD"),
         (_binary().replace(b"POINTS 200", b"POINTS 99999999999999"), "PCD|but there are"),
         (_binary(1000, "binary_compressed").replace(b"POINTS 1000", b"POINTS 1001"), "PCD|but there are"),

@@ -229,7 +229,7 @@ class VideoReader:
         # The readers of all cameras work in parallel, so more threads in each would only be in the way.
         rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation=interpolation, threads=1)
         rows = plane_rows(rgb.planes[0])[:height, : 3 * width]
-        return np.ascontiguousarray(rows.reshape(height, width, 3))
+        return np.array(rows.reshape(height, width, 3), order="C")  # the caller's own, without padding
 
 
 @dataclass

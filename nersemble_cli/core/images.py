@@ -130,7 +130,7 @@ def on_white(color: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.u
     blended += 127
     blended //= 255
     blended += 255 - alpha
-    return np.ascontiguousarray(np.broadcast_to(blended.astype(np.uint8), (*blended.shape[:2], 3)))
+    return np.array(np.broadcast_to(blended, (*blended.shape[:2], 3)), dtype=np.uint8, order="C")
 
 
 def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
