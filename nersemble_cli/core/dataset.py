@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from nersemble_cli.core import pointcloud
 from nersemble_cli.core.benchmarks import MONO, NVS, SVFR, Benchmark, ImageKey, parse_participant
@@ -43,11 +43,25 @@ class MultiViewImages:
     intrinsics: NDArray[np.float32]
 
 
-def as_image(rgb: NDArray[np.uint8], as_uint8: bool) -> Image:
+def _convert(rgb: NDArray[np.uint8], target: Image) -> None:
+    """Writes an image of uint8 0–255 into `target`, as it is or as float32 0–1, whatever that holds."""
+    import numpy as np
+
+    if target.dtype == np.uint8:
+        target[:] = rgb
+    else:
+        np.divide(rgb, np.float32(_WHITE), out=target, dtype=np.float32)
+
+
+def _as_image(rgb: NDArray[np.uint8], as_uint8: bool) -> Image:
     """uint8 0–255 as it is, or as float32 0–1."""
     import numpy as np
 
-    return rgb if as_uint8 else np.divide(rgb, np.float32(_WHITE), dtype=np.float32)
+    if as_uint8:
+        return rgb
+    image = np.empty(rgb.shape, np.float32)
+    _convert(rgb, image)
+    return image
 
 
 class _DataManager:
@@ -276,7 +290,7 @@ class _VideoDataManager(_DataManager):
                 rgb = reader.rgb(timestep, step, scale)
                 if matte_reader:
                     rgb = on_white(rgb, _matte(matte_reader.rgb(timestep, step, scale)))
-                yield as_image(rgb, as_uint8)
+                yield _as_image(rgb, as_uint8)
 
     def load_all_images(
         self,
@@ -322,14 +336,23 @@ class _VideoDataManager(_DataManager):
             serials = list(self.benchmark.train_serials)  # whose first one tells what is missing
         calibration = self.load_camera_calibration()
 
-        def load(serial: str) -> Image:
-            return self.load_image(sequence_name, serial, timestep, as_uint8, apply_alpha_map)
+        def load(serial: str) -> NDArray[np.uint8]:
+            image = self.load_image(sequence_name, serial, timestep, True, apply_alpha_map)
+            return cast("NDArray[np.uint8]", image)
+
+        # The whole array is made at once, and each thread converts its image to its place there.
+        first = load(serials[0])
+        images: Image = np.empty((len(serials), *first.shape), np.uint8 if as_uint8 else np.float32)
+
+        def place(position: int) -> None:
+            rgb = load(serials[position]) if position else first
+            _convert(rgb, images[position])
 
         with ThreadPoolExecutor(min(len(serials), cpu_count())) as pool:
-            images = list(pool.map(load, serials))
+            list(pool.map(place, range(len(serials))))
         return MultiViewImages(
             tuple(serials),
-            np.stack(images),
+            images,
             np.stack([calibration.world_2_cam[serial] for serial in serials]),
             np.stack([calibration.intrinsics[serial] for serial in serials]),
         )
