@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -90,7 +91,7 @@ class _DataManager:
 
     def _fetch_hint(self, asset: str, **place: Any) -> str:
         """The command that fetches it."""
-        words = ["nersemble download", self.benchmark.name, "-f", str(self._folder.parent)]
+        words = ["nersemble", "download", self.benchmark.name, "-f", str(self._folder.parent)]
         words += ["-p", f"{self.participant:03d}"]
         for option, key in (("-s", "sequence"), ("-c", "serial")):
             if key in place:
@@ -98,7 +99,7 @@ class _DataManager:
         words += ["-a", asset]
         if "timestep" in place:
             words += ["--pointcloud-frames", str(place["timestep"])]
-        return f"Fetch it with: {' '.join(words)}"
+        return f"Fetch it with: {shlex.join(words)}"
 
 
 class _VideoDataManager(_DataManager):

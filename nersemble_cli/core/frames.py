@@ -132,7 +132,9 @@ class VideoReader:
         leaked on purpose.
         """
         if self._resources is not None:
-            for leaked in (self._resources, self._decoded, self._container, self._stream, self._reformatter):
+            for leaked in (
+                self._resources, self._decoded, self._container, self._stream, self._reformatter, self._last
+            ):  # fmt: skip
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(leaked))
             self._resources = None
 
@@ -226,8 +228,11 @@ class VideoReader:
         if scale is not None:
             height, width = (max(1, round(size * scale)) for size in (height, width))
             interpolation = "AREA" if scale < 1 else "BICUBIC"
-        # The readers of all cameras work in parallel, so more threads in each would only be in the way.
-        rgb = self._reformatter.reformat(frame, width, height, "rgb24", interpolation=interpolation, threads=1)
+        try:
+            # The readers of all cameras work in parallel, so more threads in each would only be in the way.
+            rgb = self._reformatter.reformat(frame, width, height, "rgb24", None, None, interpolation, threads=1)
+        except TypeError:  # older releases of PyAV have one thread anyway
+            rgb = self._reformatter.reformat(frame, width, height, "rgb24", None, None, interpolation)
         rows = plane_rows(rgb.planes[0])[:height, : 3 * width]
         return np.array(rows.reshape(height, width, 3), order="C")  # the caller's own, without padding
 
