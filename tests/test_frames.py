@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nersemble_cli.core import frames
 from nersemble_cli.core.errors import InvalidInputError, UsageError
 from nersemble_cli.core.frames import VideoReader, borrow_reader, close_readers
-from nersemble_cli.core.video import encode_video, find_ffmpeg
+from nersemble_cli.core.video import encode_video, find_ffmpeg, to_rgb
 
 N = 300  # more than one interval of default key frames
 H, W = 54, 70
@@ -79,7 +79,7 @@ def test_every_nth_frame_is_pixel_equal_to_ffmpeg(
     reader: VideoReader, expected: NDArray[np.uint8], step: int
 ) -> None:
     for number in range(1, N, step):
-        assert np.array_equal(reader.rgb(number, step), expected[number]), number
+        assert np.array_equal(to_rgb(reader.frame(number, step)), expected[number]), number
 
 
 def test_steps_and_single_frames_may_be_mixed(reader: VideoReader, expected: NDArray[np.uint8]) -> None:
@@ -87,7 +87,7 @@ def test_steps_and_single_frames_may_be_mixed(reader: VideoReader, expected: NDA
     for _ in range(40):
         start, step = rng.randrange(N), rng.choice([1, 2, 4, 7])
         for number in range(start, min(N, start + 3 * step), step):
-            assert np.array_equal(reader.rgb(number, step), expected[number]), (number, step)
+            assert np.array_equal(to_rgb(reader.frame(number, step)), expected[number]), (number, step)
 
 
 def test_the_next_frame_is_reached_without_a_seek(reader: VideoReader, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def test_unreferenced_frames_on_the_way_are_not_decoded(reader: VideoReader) -> 
 
 
 def test_a_scaled_frame_is_a_smaller_picture_of_the_same(reader: VideoReader, expected: NDArray[np.uint8]) -> None:
-    small = reader.rgb(5, scale=0.5)
+    small = to_rgb(reader.frame(5), scale=0.5)
     means = expected[5].reshape(H // 2, 2, W // 2, 2, 3).mean((1, 3))
     assert small.shape == (H // 2, W // 2, 3)
     assert np.abs(small - means).mean() < 12  # another frame of this noise is 50 away; colours are coarser

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -17,16 +17,19 @@ from nersemble_cli.core.errors import MissingFileError, UsageError, unknown_name
 from nersemble_cli.core.frames import VideoReader, borrow_reader
 from nersemble_cli.core.images import on_white, read_rgb
 from nersemble_cli.core.metadata import count_tracked_frames, load_metadata, metadata_path
-from nersemble_cli.core.parallel import cpu_count
+from nersemble_cli.core.parallel import Cancel, cpu_count, in_threads
 from nersemble_cli.core.tracking import CURRENT_VERSION, FlameTracking, load_flame_tracking
+from nersemble_cli.core.video import to_rgb
 
 if TYPE_CHECKING:
+    import av
     import numpy as np
     from numpy.typing import NDArray
 
     Image = NDArray[np.uint8 | np.float32]
 
 _WHITE = 255
+_CONVERTERS = 2
 _TRACKING_ASSETS = {1: "flame2023_tracking", 2: "flame2023_tracking_v2"}
 
 
@@ -235,10 +238,9 @@ class _VideoDataManager(_DataManager):
         The decoder stays open and where it is, so that the next timestep costs one decode. `apply_alpha_map`
         composites on white with the alpha map: whatever is left of the background goes.
         """
-        images = self.iter_images(
-            sequence_name, serial, timestep, timestep + 1, as_uint8=as_uint8, apply_alpha_map=apply_alpha_map
-        )
-        return next(images)
+        frames = self._decode(sequence_name, serial, timestep, timestep + 1, 1, apply_alpha_map)
+        with closing(frames):
+            return _to_image(*next(frames), as_uint8)
 
     def load_alpha_map(self, sequence_name: str, serial: str, timestep: int) -> NDArray[np.uint8]:
         """(H, W, 1) uint8: 255 where the person is, 0 where the background is."""
@@ -263,35 +265,31 @@ class _VideoDataManager(_DataManager):
         Each as from `load_image`; `scale` 0.5 halves height and width. Memory does not grow with the video, and
         of the frames in between only those are decoded that others depend on.
         """
-        if step < 1 or (scale is not None and scale <= 0):
-            raise UsageError(f"step is {step} and scale is {scale}.", "step is at least 1, scale is positive.")
-        path = self._existing("images", sequence=sequence_name, serial=serial)
-        mattes = self._existing("alpha_maps", sequence=sequence_name, serial=serial) if apply_alpha_map else None
-        return self._iterate(path, mattes, sequence_name, start, stop, step, as_uint8, scale)
+        _check_scale(scale)
+        frames = self._decode(sequence_name, serial, start, stop, step, apply_alpha_map)
+        return (_to_image(frame, matte, as_uint8, scale) for frame, matte in frames)
 
-    def _iterate(
-        self,
-        path: Path,
-        mattes: Path | None,
-        sequence: str,
-        start: int,
-        stop: int | None,
-        step: int,
-        as_uint8: bool,
-        scale: float | None,
-    ) -> Iterator[Image]:
-        with ExitStack() as stack:
-            reader = stack.enter_context(borrow_reader(path, start))
-            matte_reader = stack.enter_context(borrow_reader(mattes, start)) if mattes else None
-            stop = reader.n_frames if stop is None else stop
-            wanted = range(start, stop, step)
-            for timestep in (wanted[0], wanted[-1]) if wanted else ():
-                _check_within(reader, sequence, timestep)
-            for timestep in wanted:
-                rgb = reader.rgb(timestep, step, scale)
-                if matte_reader:
-                    rgb = on_white(rgb, _matte(matte_reader.rgb(timestep, step, scale)))
-                yield _as_image(rgb, as_uint8)
+    def _decode(
+        self, sequence: str, serial: str, start: int, stop: int | None, step: int, with_mattes: bool
+    ) -> Generator[tuple[av.VideoFrame, av.VideoFrame | None], None, None]:
+        """The wanted frames of a video, each with that of its alpha map. Missing files are noticed at once."""
+        if step < 1:
+            raise UsageError(f"The step is {step}.", "It is at least 1.")
+        path = self._existing("images", sequence=sequence, serial=serial)
+        mattes = self._existing("alpha_maps", sequence=sequence, serial=serial) if with_mattes else None
+
+        def decode() -> Generator[tuple[av.VideoFrame, av.VideoFrame | None], None, None]:
+            with ExitStack() as stack:
+                reader = stack.enter_context(borrow_reader(path, start))
+                matte_reader = stack.enter_context(borrow_reader(mattes, start)) if mattes else None
+                wanted = range(start, reader.n_frames if stop is None else stop, step)
+                for timestep in (wanted[0], wanted[-1]) if wanted else ():
+                    _check_within(reader, sequence, timestep)
+                for timestep in wanted:
+                    matte = matte_reader.frame(timestep, step) if matte_reader else None
+                    yield reader.frame(timestep, step), matte
+
+        return decode()
 
     def load_all_images(
         self,
@@ -307,16 +305,17 @@ class _VideoDataManager(_DataManager):
         A whole NVS video has 1.4 to 6 GB as uint8 and four times that as float32: `iter_images` needs no more
         than one frame at a time.
         """
-        return list(
-            self.iter_images(
-                sequence_name,
-                serial,
-                step=1 if every_nth_frame is None else every_nth_frame,
-                as_uint8=as_uint8,
-                apply_alpha_map=apply_alpha_map,
-                scale=scale,
-            )
-        )
+        _check_scale(scale)
+        step = 1 if every_nth_frame is None else every_nth_frame
+        frames = self._decode(sequence_name, serial, 0, None, step, apply_alpha_map)
+
+        def convert(item: tuple[int, tuple[av.VideoFrame, av.VideoFrame | None]], _: Cancel) -> Image:
+            return _to_image(*item[1], as_uint8, scale)
+
+        # Decoding goes on while frames are converted, which is mostly waiting for fresh memory.
+        with closing(frames):
+            images = {i: image for (i, _), image in in_threads(convert, enumerate(frames), _CONVERTERS)}
+        return [images[i] for i in range(len(images))]
 
     def load_images(
         self,
@@ -357,6 +356,21 @@ class _VideoDataManager(_DataManager):
             np.stack([calibration.world_2_cam[serial] for serial in serials]),
             np.stack([calibration.intrinsics[serial] for serial in serials]),
         )
+
+
+def _check_scale(scale: float | None) -> None:
+    if scale is not None and scale <= 0:
+        raise UsageError(f"The scale is {scale}.", "It is positive; 0.5 halves height and width.")
+
+
+def _to_image(
+    frame: av.VideoFrame, matte: av.VideoFrame | None, as_uint8: bool, scale: float | None = None
+) -> Image:
+    """A decoded frame as the image that users get, composited on white if there is an alpha map."""
+    rgb = to_rgb(frame, scale)
+    if matte is not None:
+        rgb = on_white(rgb, _matte(to_rgb(matte, scale)))
+    return _as_image(rgb, as_uint8)
 
 
 def _matte(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

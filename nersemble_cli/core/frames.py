@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nersemble_cli.core.errors import InvalidInputError, UsageError
-from nersemble_cli.core.video import open_video, plane_rows
+from nersemble_cli.core.video import open_video, to_rgb
 
 if TYPE_CHECKING:
     import av
@@ -92,7 +92,6 @@ class VideoReader:
 
     def _open(self) -> None:
         import av
-        from av.video.reformatter import VideoReformatter
 
         resources = ExitStack()
         try:
@@ -109,7 +108,6 @@ class VideoReader:
             resources.close()
             raise
         self._resources, self._container, self._stream, self._index = resources, container, stream, index
-        self._reformatter = VideoReformatter()
         self._decoded = self._decode()
         self._next = 0  # no frame before this one will come
         self._last: tuple[int, av.VideoFrame] | None = None
@@ -122,7 +120,7 @@ class VideoReader:
             self._decoded.close()
             self._last = None
             resources, self._resources = self._resources, None
-            del self._container, self._stream, self._decoded, self._reformatter
+            del self._container, self._stream, self._decoded
             resources.close()
 
     def abandon(self) -> None:
@@ -133,7 +131,7 @@ class VideoReader:
         """
         if self._resources is not None:
             for leaked in (
-                self._resources, self._decoded, self._container, self._stream, self._reformatter, self._last
+                self._resources, self._decoded, self._container, self._stream, self._last
             ):  # fmt: skip
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(leaked))
             self._resources = None
@@ -216,25 +214,9 @@ class VideoReader:
         self._decoded = self._decode()
         self._next = self._index.keys[key]
 
-    def rgb(self, number: int, step: int = 1, scale: float | None = None) -> NDArray[np.uint8]:
-        """Frame `number` as (H, W, 3) uint8 RGB; `scale` 0.5 halves height and width.
-
-        At its own size it has the same values as `ffmpeg -pix_fmt rgb24` gives.
-        """
-        import numpy as np
-
-        frame = self.frame(number, step)
-        height, width, interpolation = frame.height, frame.width, "BILINEAR"
-        if scale is not None:
-            height, width = (max(1, round(size * scale)) for size in (height, width))
-            interpolation = "AREA" if scale < 1 else "BICUBIC"
-        try:
-            # The readers of all cameras work in parallel, so more threads in each would only be in the way.
-            rgb = self._reformatter.reformat(frame, width, height, "rgb24", None, None, interpolation, threads=1)
-        except TypeError:  # older releases of PyAV have one thread anyway
-            rgb = self._reformatter.reformat(frame, width, height, "rgb24", None, None, interpolation)
-        rows = plane_rows(rgb.planes[0])[:height, : 3 * width]
-        return np.array(rows.reshape(height, width, 3), order="C")  # the caller's own, without padding
+    def rgb(self, number: int) -> NDArray[np.uint8]:
+        """Frame `number` as (H, W, 3) uint8 RGB, see `to_rgb`."""
+        return to_rgb(self.frame(number))
 
 
 @dataclass
