@@ -142,6 +142,25 @@ def _by_ffmpeg_passthrough(path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(raw, np.uint8).reshape(-1, H, W, 3)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [["-output_ts_offset", "3"], ["-movflags", "negative_cts_offsets"], ["-ss", "1.5"], ["-f", "matroska"]],
+)
+def test_a_video_that_does_not_begin_at_zero_has_the_same_frames(
+    video: Path, tmp_path: Path, options: list[str]
+) -> None:
+    moved = tmp_path / "moved.mp4"
+    before = options if options[0] == "-ss" else []
+    after = [] if before else options
+    command = [find_ffmpeg(), "-v", "error", *before, "-i", str(video), "-c", "copy", *after, str(moved)]
+    subprocess.run(command, check=True)
+    reference = _by_ffmpeg_passthrough(moved)
+    reader = VideoReader(moved)
+    assert reader.n_frames == len(reference)
+    for number in (5, len(reference) - 1, 0, 100):
+        assert np.array_equal(reader.rgb(number), reference[number]), number
+
+
 @pytest.mark.parametrize("number", [-1, N])
 def test_a_number_beyond_the_end_is_told_the_range(reader: VideoReader, number: int) -> None:
     with pytest.raises(UsageError, match=rf"no frame {number}\.\n.*0 to {N - 1}"):

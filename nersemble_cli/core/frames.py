@@ -15,7 +15,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,6 +34,8 @@ DECODER_THREADS = 4
 MAX_IDLE = 32
 # Decoding this many frames more is cheaper than a seek, which empties the decoder.
 _SEEK_PAYS = 12
+# So many frames, at most, are decoded before one that is shown earlier (h264, annex A).
+_LARGEST_REORDERING = 16
 _DAMAGED_HINT = "It is damaged or incomplete: delete it and run the same `nersemble download` again."
 
 
@@ -60,22 +62,24 @@ class VideoIndex:
 
 def _index_of(container: av.container.InputContainer, stream: av.VideoStream) -> VideoIndex:
     """The index of a video, from its header if the frames are evenly spaced, else from all its packets."""
+    packets = (p for p in container.demux(stream) if p.pts is not None and not p.is_discard)
+    first = list(islice(packets, _LARGEST_REORDERING + 1))
     entries = [(e.timestamp, e.is_keyframe, e.is_discard) for e in getattr(stream, "index_entries", ())]
     gaps = {later[0] - earlier[0] for earlier, later in pairwise(entries)} or {1}
-    if entries and len(gaps) == 1 and not any(discard for *_, discard in entries):
+    is_complete = len(entries) == stream.frames > 0  # some containers list key frames only
+    if is_complete and len(gaps) == 1 and not any(discard for *_, discard in entries):
         (gap,) = gaps
-        start = stream.start_time or 0
+        start = min(p.pts for p in first if p.pts is not None)
         times: Sequence[int] = range(start, start + gap * len(entries), gap)
         keys = [(n, time) for n, (time, is_key, _) in enumerate(entries) if is_key]
     else:
-        packets = [p for p in container.demux(stream) if p.pts is not None and not p.is_discard]
-        times = sorted(p.pts for p in packets if p.pts is not None)
+        places = [(p.pts, p.dts, p.is_keyframe) for p in chain(first, packets)]
+        times = sorted(pts for pts, *_ in places if pts is not None)
         keys = sorted(
-            (bisect_left(times, p.pts), p.dts)
-            for p in packets
-            if p.is_keyframe and p.pts is not None and p.dts is not None
+            (bisect_left(times, pts), dts)
+            for pts, dts, is_key in places
+            if is_key and pts is not None and dts is not None
         )
-        container.seek(keys[0][1] if keys else 0, stream=stream)
     return VideoIndex(times, [number for number, _ in keys], [time for _, time in keys])
 
 
@@ -108,8 +112,7 @@ class VideoReader:
             resources.close()
             raise
         self._resources, self._container, self._stream, self._index = resources, container, stream, index
-        self._decoded = self._decode()
-        self._next = 0  # no frame before this one will come
+        self._seek(0)
         self._last: tuple[int, av.VideoFrame] | None = None
         # Frames wanted from the packets to come: every `step`-th from `start` on. Others may be missing.
         self._start, self._step = 0, 1
@@ -161,8 +164,9 @@ class VideoReader:
                 wanted = number >= self._start and (number - self._start) % self._step == 0
                 self._stream.codec_context.skip_frame = "DEFAULT" if wanted else "NONREF"
             for frame in packet.decode():
-                if frame.pts is not None:
-                    yield self._index.number(frame.pts), frame
+                number = len(self._index.times) if frame.pts is None else self._index.number(frame.pts)
+                if number < len(self._index.times) and self._index.times[number] == frame.pts:
+                    yield number, frame
 
     def _goes_on(self, number: int, step: int) -> bool:
         """Whether `number` is best reached from the current position."""
@@ -212,7 +216,7 @@ class VideoReader:
         key = self._index.key_before(number)
         self._container.seek(self._index.key_times[key], stream=self._stream)
         self._decoded = self._decode()
-        self._next = self._index.keys[key]
+        self._next = self._index.keys[key]  # no frame before this one will come
 
     def rgb(self, number: int) -> NDArray[np.uint8]:
         """Frame `number` as (H, W, 3) uint8 RGB, see `to_rgb`."""
