@@ -7,11 +7,14 @@ costs nothing.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False  # type checkers know the name; importing `typing` for it would take most of the time
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from nersemble_cli.constants import (
         BENCHMARK_MONO_FLAME_AVATAR_HOLD_OUT_SERIALS as BENCHMARK_MONO_FLAME_AVATAR_HOLD_OUT_SERIALS,
     )
