@@ -7,11 +7,14 @@ costs nothing.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False  # type checkers know the name; importing `typing` for it would take most of the time
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from nersemble_cli.constants import (
         BENCHMARK_MONO_FLAME_AVATAR_HOLD_OUT_SERIALS as BENCHMARK_MONO_FLAME_AVATAR_HOLD_OUT_SERIALS,
     )
@@ -37,7 +40,13 @@ if TYPE_CHECKING:
     from nersemble_cli.constants import BENCHMARK_SVFR_IDS as BENCHMARK_SVFR_IDS
     from nersemble_cli.constants import BENCHMARK_SVFR_IMAGE_KEYS as BENCHMARK_SVFR_IMAGE_KEYS
     from nersemble_cli.constants import SERIALS as SERIALS
+    from nersemble_cli.core.benchmarks import ImageKey as ImageKey
+    from nersemble_cli.core.cameras import CameraCalibration as CameraCalibration
+    from nersemble_cli.core.dataset import MonoFlameAvatarDataManager as MonoFlameAvatarDataManager
+    from nersemble_cli.core.dataset import NVSDataManager as NVSDataManager
+    from nersemble_cli.core.dataset import SVFRDataManager as SVFRDataManager
     from nersemble_cli.core.errors import NersembleError as NersembleError
+    from nersemble_cli.core.flame import FlameProvider as FlameProvider
     from nersemble_cli.core.submission.findings import Finding as Finding
     from nersemble_cli.core.submission.findings import Report as Report
     from nersemble_cli.core.submission.validation import validate_submission as validate_submission
@@ -46,6 +55,7 @@ if TYPE_CHECKING:
     )
     from nersemble_cli.core.submission.writer import NVSSubmissionDataWriter as NVSSubmissionDataWriter
     from nersemble_cli.core.submission.writer import SVFRSubmissionDataWriter as SVFRSubmissionDataWriter
+    from nersemble_cli.core.tracking import FlameTracking as FlameTracking
 
 _HOMES = {
     "nersemble_cli.constants": (
@@ -63,7 +73,11 @@ _HOMES = {
         "BENCHMARK_SVFR_IMAGE_KEYS",
         "SERIALS",
     ),
+    "nersemble_cli.core.benchmarks": ("ImageKey",),
+    "nersemble_cli.core.cameras": ("CameraCalibration",),
+    "nersemble_cli.core.dataset": ("MonoFlameAvatarDataManager", "NVSDataManager", "SVFRDataManager"),
     "nersemble_cli.core.errors": ("NersembleError",),
+    "nersemble_cli.core.flame": ("FlameProvider",),
     "nersemble_cli.core.submission.findings": ("Finding", "Report"),
     "nersemble_cli.core.submission.validation": ("validate_submission",),
     "nersemble_cli.core.submission.writer": (
@@ -71,6 +85,7 @@ _HOMES = {
         "NVSSubmissionDataWriter",
         "SVFRSubmissionDataWriter",
     ),
+    "nersemble_cli.core.tracking": ("FlameTracking",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -29,7 +29,12 @@ def _clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.chdir(home)
-    for name in ("NERSEMBLE_BENCHMARK_URL", "NERSEMBLE_BENCHMARK_FOLDER", "NERSEMBLE_DEBUG"):
+    for name in (
+        "NERSEMBLE_BENCHMARK_URL",
+        "NERSEMBLE_BENCHMARK_FOLDER",
+        "NERSEMBLE_FLAME_MODEL",
+        "NERSEMBLE_DEBUG",
+    ):
         monkeypatch.delenv(name, raising=False)
     for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
@@ -57,3 +62,26 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A benchmark folder that knows of few frames."""
     return write_metadata(tmp_path_factory.mktemp("benchmark"))
+
+
+@pytest.fixture(scope="session")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made-up benchmark folder of all three tasks: two cameras, two point clouds, small pictures."""
+    from nersemble_cli.core.synthetic import make_benchmark
+    from tests.made_up import RECIPE
+
+    return make_benchmark(
+        tmp_path_factory.mktemp("synthetic"),
+        RECIPE,
+        serials=["222200042", "222200044"],
+        sequences=["GLASSES", "EXP-1-head"],
+        pointclouds=(0, 3),
+    )
+
+
+@pytest.fixture(scope="session")
+def flame_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The made-up FLAME model's file, its landmark embeddings beside it."""
+    from nersemble_cli.core.synthetic import write_flame_model
+
+    return write_flame_model(tmp_path_factory.mktemp("flame"))

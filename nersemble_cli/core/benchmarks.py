@@ -32,6 +32,15 @@ class ImageKey(NamedTuple):
     timestep: int
     serial: str
 
+    @property
+    def sequence_name(self) -> str:
+        """`sequence`, as the official toolkit calls it."""
+        return self.sequence
+
+    def to_key(self) -> str:
+        """The name of the folder that the image is downloaded to; submissions pad the timestep."""
+        return f"{self.sequence}_{self.timestep}_{self.serial}"
+
 
 @dataclass(frozen=True)
 class Asset:
@@ -109,6 +118,13 @@ class Benchmark:
     submission_serials: tuple[str, ...] = ()
     n_frames: Mapping[tuple[int, str], int] = field(default_factory=dict)
     n_test_frames: Mapping[int, int] = field(default_factory=dict)
+
+    def asset(self, name: str) -> Asset:
+        """The asset called `name`. Raises `UsageError`, listing the names, if there is none."""
+        for asset in self.assets:
+            if asset.name == name:
+                return asset
+        raise unknown_name(f"asset of {self.name}", name, [asset.name for asset in self.assets])
 
     @property
     def has_videos(self) -> bool:

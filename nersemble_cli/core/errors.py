@@ -33,6 +33,10 @@ class InvalidInputError(NersembleError, ValueError):
     """Data that the user handed over (an array, a file) is not what it must be."""
 
 
+class MissingFileError(NersembleError, FileNotFoundError):
+    """A file that is needed is not there; the hint says how to get it."""
+
+
 class EncodingError(NersembleError):
     """ffmpeg is missing, was killed, or refused its input."""
 
@@ -50,3 +54,8 @@ def listing(items: Sequence[object], limit: int = 5) -> str:
     """`a, b, c … (12 in all)`: the first `limit` items, and how many there are if that is not all."""
     shown = ", ".join(str(item) for item in items[:limit])
     return shown if len(items) <= limit else f"{shown} … ({len(items)} in all)"
+
+
+def missing_extra(library: str, extra: str) -> UsageError:
+    """The error for an optional library that is not installed."""
+    return UsageError(f"This needs {library}, which is not installed.", f'pip install "nersemble-cli[{extra}]"')

@@ -143,17 +143,20 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.shape[-1] in (2, 4):
-        return _on_white(pixels)
+        return on_white(pixels[..., :-1].astype(np.uint8), pixels[..., -1:].astype(np.uint8))
     return np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
 
 
-def _on_white(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    """(H, W, 2 or 4) straight alpha → (H, W, 3), rounded to nearest."""
+def on_white(color: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W, 1 or 3) with straight alpha (H, W, 1), all uint8, on white: (H, W, 3), rounded to nearest."""
     import numpy as np
 
-    alpha = pixels[..., -1:].astype(np.uint32)
-    blended = (pixels[..., :-1] * alpha + 255 * (255 - alpha) + 127) // 255
-    return np.ascontiguousarray(np.broadcast_to(blended, (*blended.shape[:2], 3)).astype(np.uint8))
+    # The largest sum is 255² + 127, so 16 bits are enough.
+    blended = color * alpha.astype(np.uint16)
+    blended += 127
+    blended //= 255
+    blended += 255 - alpha
+    return np.array(np.broadcast_to(blended, (*blended.shape[:2], 3)), dtype=np.uint8, order="C")
 
 
 def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:

@@ -11,6 +11,7 @@ from nersemble_cli.core.errors import UsageError
 
 URL_VARIABLE = "NERSEMBLE_BENCHMARK_URL"
 FOLDER_VARIABLE = "NERSEMBLE_BENCHMARK_FOLDER"
+FLAME_VARIABLE = "NERSEMBLE_FLAME_MODEL"
 DEFAULT_FOLDER = Path("nersemble_benchmark")
 ACCESS_FORM = "https://forms.gle/rYRoGNh2ed51TDWX9"
 ACCESS_HELP = f"""The benchmark's data is for registered users. Ask for access here:
@@ -130,3 +131,11 @@ def save_url(url: str) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
+
+
+def find_flame_model(path: str | Path | None = None) -> Path:
+    """The FLAME model: `path`, else the environment's, else the official toolkit's place. It may not exist."""
+    if path is not None:
+        return Path(path).expanduser()
+    configured = _lookup(FLAME_VARIABLE)
+    return Path(configured).expanduser() if configured else Path.home() / ".cache" / "FLAME" / "flame2023.pkl"

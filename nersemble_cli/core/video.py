@@ -6,6 +6,7 @@ import functools
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 CRF = 14
 _READ_BUFFER = 1 << 20
 _LAST_WORDS = 600
+_OF_THREAD = threading.local()
 
 
 def _has_x264(executable: str) -> bool:
@@ -160,9 +162,30 @@ def _encoding_error(returncode: int, n: int, stderr: str) -> EncodingError:
     return EncodingError(f"ffmpeg ended with status {returncode} after {n} frames: {said}")
 
 
-def to_rgb(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """A decoded frame as (H, W, 3) uint8 RGB, by FFmpeg's default conversion."""
-    return cast("NDArray[np.uint8]", frame.to_ndarray(format="rgb24"))
+def to_rgb(frame: av.VideoFrame, scale: float | None = None) -> NDArray[np.uint8]:
+    """A decoded frame as (H, W, 3) uint8 RGB; `scale` 0.5 halves height and width.
+
+    At its own size it has the same values as `ffmpeg -pix_fmt rgb24` gives.
+    """
+    import numpy as np
+    from av.video.reformatter import VideoReformatter
+
+    if not hasattr(_OF_THREAD, "reformatter"):
+        _OF_THREAD.reformatter = VideoReformatter()  # keeps FFmpeg's tables for the next frame
+    height, width, interpolation = frame.height, frame.width, "BILINEAR"
+    if scale is not None:
+        height, width = (max(1, round(size * scale)) for size in (height, width))
+        interpolation = "AREA" if scale < 1 else "BICUBIC"
+    convert = functools.partial(
+        _OF_THREAD.reformatter.reformat, frame, width, height, "rgb24", interpolation=interpolation
+    )
+    try:
+        # Many frames are converted in parallel, so more threads for each would only be in the way.
+        rgb = convert(threads=1)
+    except TypeError:  # older releases of PyAV have one thread anyway
+        rgb = convert()
+    rows = plane_rows(rgb.planes[0])[:height, : 3 * width]
+    return np.array(rows.reshape(height, width, 3), order="C")  # the caller's own, without padding
 
 
 def plane_rows(plane: av.video.plane.VideoPlane, dtype: str = "u1") -> NDArray[Any]:

@@ -1,0 +1,230 @@
+"""Cameras: the benchmark's calibration, and the conversions between conventions.
+
+Conventions: `world_2_cam` maps world to camera coordinates, in metres, with OpenCV axes (x right, y down,
+z forward). `intrinsics` map camera coordinates to pixels (x to the right, y down); the centre of the first
+pixel is at (0, 0) unless a function's `pixel_center` says otherwise. All functions take single matrices or
+any batch of them, and keep float32 and float64 as they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nersemble_cli.core.errors import InvalidInputError, unknown_name
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import ArrayLike, NDArray
+
+_RIGID_TOLERANCE = 1e-3
+_CALIBRATION_HINT = "Fetch it again with: nersemble download {nvs|mono} -a calibration --overwrite"
+
+
+class _BySerial(dict[str, Any]):
+    """Serial → matrix; an unknown serial is answered with the known ones."""
+
+    def __missing__(self, serial: str) -> None:
+        raise unknown_name("camera in the calibration", serial, self)
+
+
+@dataclass(frozen=True)
+class CameraCalibration:
+    """The calibrated cameras of a participant, hold-out cameras included.
+
+    `world_2_cam[serial]` is (4, 4) float32: world → camera, OpenCV axes, metres. `intrinsics[serial]` is (3, 3)
+    float32 in pixels of the benchmark's videos. An unknown serial raises `UsageError`, which lists the known ones.
+    """
+
+    world_2_cam: Mapping[str, NDArray[np.float32]]
+    intrinsics: Mapping[str, NDArray[np.float32]]
+
+    @property
+    def serials(self) -> list[str]:
+        """The cameras, in the order of the file."""
+        return list(self.world_2_cam)
+
+    def cam_2_world(self, serial: str) -> NDArray[np.float32]:
+        """(4, 4) float32: camera → world, OpenCV axes. Its last column is the camera's centre."""
+        return invert_pose(self.world_2_cam[serial])
+
+
+def _matrix(value: Any, size: int, name: str, path: Path) -> NDArray[np.float64]:
+    import numpy as np
+
+    try:
+        matrix = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"{path}: {name} is no matrix of numbers.", _CALIBRATION_HINT) from error
+    if matrix.shape != (size, size) or not np.isfinite(matrix).all():
+        raise InvalidInputError(
+            f"{path}: {name} is {matrix.shape} with {np.count_nonzero(~np.isfinite(matrix))} values that are no"
+            f" finite numbers, expected a finite ({size}, {size}).",
+            _CALIBRATION_HINT,
+        )
+    return matrix
+
+
+def is_rigid(pose: ArrayLike) -> bool:
+    """Whether a (4, 4) pose is a rotation and a translation: no scale, no shear, no mirror, to 1e-3."""
+    import numpy as np
+
+    pose = np.asarray(pose, dtype=np.float64)
+    rotation = pose[:3, :3]
+    return bool(
+        np.allclose(rotation @ rotation.T, np.eye(3), atol=_RIGID_TOLERANCE)
+        and np.linalg.det(rotation) > 0
+        and np.allclose(pose[3], [0, 0, 0, 1], atol=_RIGID_TOLERANCE)
+    )
+
+
+def load_calibration(path: Path) -> CameraCalibration:
+    """Reads a `camera_params.json`.
+
+    Raises `InvalidInputError` if it has not the benchmark's form, a pose is not rigid, or intrinsics are not
+    those of a pinhole camera; FileNotFoundError if it is missing.
+    """
+    import numpy as np
+
+    try:
+        document = json.loads(path.read_text("utf-8"))
+        poses, intrinsics = document["world_2_cam"], document["intrinsics"]
+        missing = sorted(poses.keys() ^ intrinsics.keys())
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InvalidInputError(f"{path} is not JSON: {error}.", _CALIBRATION_HINT) from error
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InvalidInputError(
+            f"{path} is no calibration: it needs the tables world_2_cam and intrinsics.", _CALIBRATION_HINT
+        ) from error
+    if missing:
+        raise InvalidInputError(
+            f"{path}: camera {missing[0]} is in only one of world_2_cam and intrinsics.", _CALIBRATION_HINT
+        )
+    calibration = CameraCalibration(_BySerial(), _BySerial())
+    for serial in poses:
+        pose = _matrix(poses[serial], 4, f"world_2_cam of camera {serial}", path)
+        k = _matrix(intrinsics[serial], 3, f"intrinsics of camera {serial}", path)
+        if not is_rigid(pose):
+            raise InvalidInputError(
+                f"{path}: world_2_cam of camera {serial} is no rigid transform: determinant"
+                f" {np.linalg.det(pose[:3, :3]):.4g} (expected 1), last row {pose[3].tolist()}.",
+                _CALIBRATION_HINT,
+            )
+        if not (k[0, 0] > 0 and k[1, 1] > 0 and np.allclose(k[2], [0, 0, 1])):
+            raise InvalidInputError(
+                f"{path}: intrinsics of camera {serial} are {k.tolist()}, expected positive focal lengths and"
+                " a last row 0 0 1.",
+                _CALIBRATION_HINT,
+            )
+        calibration.world_2_cam[serial] = pose.astype(np.float32)  # type: ignore[index]
+        calibration.intrinsics[serial] = k.astype(np.float32)  # type: ignore[index]
+    return calibration
+
+
+def invert_pose(pose: NDArray[Any]) -> NDArray[Any]:
+    """The inverse of rigid (…, 4, 4) poses: world_2_cam ↔ cam_2_world."""
+    import numpy as np
+
+    rotation = np.swapaxes(pose[..., :3, :3], -1, -2)
+    inverse: NDArray[Any] = np.zeros_like(pose)
+    inverse[..., :3, :3] = rotation
+    inverse[..., :3, 3:] = -rotation @ pose[..., :3, 3:]
+    inverse[..., 3, 3] = 1
+    return inverse
+
+
+def swap_opencv_opengl(pose: NDArray[Any], *, is_cam_2_world: bool) -> NDArray[Any]:
+    """(…, 4, 4) poses with the camera's axes changed from OpenCV's (x right, y down, z forward) to OpenGL's
+    (x right, y up, z backward), or back: the same change both ways. The world stays as it is.
+
+    It must be known which way the poses map, as the axes belong to the camera's side.
+    """
+    import numpy as np
+
+    flip = np.array([1, -1, -1, 1], dtype=pose.dtype)
+    swapped: NDArray[Any] = pose * (flip if is_cam_2_world else flip[:, None])
+    return swapped
+
+
+def rescale_intrinsics(
+    intrinsics: NDArray[Any], scale_x: float, scale_y: float | None = None, pixel_center: float = 0.0
+) -> NDArray[Any]:
+    """(…, 3, 3) intrinsics for images resized by `scale_x` (and `scale_y`, else the same).
+
+    `pixel_center` is where the first pixel's centre lies: 0 for OpenCV's convention, in which the image begins
+    at -0.5; 0.5 if it begins at 0, so that the principal point is simply multiplied.
+    """
+    import numpy as np
+
+    scale = np.array([scale_x, scale_x if scale_y is None else scale_y], dtype=intrinsics.dtype)
+    shift = np.asarray(0.5 - pixel_center, dtype=intrinsics.dtype)
+    rescaled: NDArray[Any] = intrinsics.copy()
+    rescaled[..., :2, :2] *= scale[:, None]
+    rescaled[..., :2, 2] = (intrinsics[..., :2, 2] + shift) * scale - shift
+    return rescaled
+
+
+def crop_intrinsics(intrinsics: NDArray[Any], left: float, top: float) -> NDArray[Any]:
+    """(…, 3, 3) intrinsics for images of which `left` columns and `top` rows were cut off. Negative: padded."""
+    import numpy as np
+
+    cropped: NDArray[Any] = intrinsics.copy()
+    cropped[..., :2, 2] -= np.array([left, top], dtype=intrinsics.dtype)
+    return cropped
+
+
+class Projection(NamedTuple):
+    """Points in an image: `pixels` (…, 2), x then y, NaN where not in front of the camera; `depth` (…) along
+    the optical axis, metres."""
+
+    pixels: NDArray[Any]
+    depth: NDArray[Any]
+
+
+def project_points(points: NDArray[Any], world_2_cam: NDArray[Any], intrinsics: NDArray[Any]) -> Projection:
+    """Projects (…, 3) world points with one camera's (4, 4) pose and (3, 3) intrinsics."""
+    import numpy as np
+
+    in_camera = points @ world_2_cam[:3, :3].T + world_2_cam[:3, 3]
+    depth = in_camera[..., 2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rays = in_camera[..., :2] / np.where(depth > 0, depth, np.nan)[..., None]
+    return Projection(rays @ intrinsics[:2, :2].T + intrinsics[:2, 2], depth)
+
+
+def unproject_pixels(
+    pixels: NDArray[Any], depth: NDArray[Any], world_2_cam: NDArray[Any], intrinsics: NDArray[Any]
+) -> NDArray[Any]:
+    """The (…, 3) world points that are seen at (…, 2) pixels in (…) depth: the inverse of `project_points`."""
+    import numpy as np
+
+    rays = (pixels - intrinsics[:2, 2]) @ np.linalg.inv(intrinsics[:2, :2]).T
+    in_camera = np.concatenate([rays, np.ones_like(rays[..., :1])], axis=-1) * depth[..., None]
+    points: NDArray[Any] = (in_camera - world_2_cam[:3, 3]) @ world_2_cam[:3, :3]
+    return points
+
+
+def visible_points(
+    projection: Projection, height: int, width: int, tolerance: float = 0.01, cell: int = 4
+) -> NDArray[np.bool_]:
+    """(N,) whether each of (N, 2) projected points is inside the image and not behind another one.
+
+    A point is behind if another in the same `cell`×`cell` pixels is more than `tolerance` metres nearer, so the
+    points should be dense: at least one in each cell of a surface.
+    """
+    import numpy as np
+
+    pixels, depth = projection
+    with np.errstate(invalid="ignore"):
+        corner = np.floor(pixels + 0.5)
+        inside = ((corner >= 0) & (corner < [width, height])).all(axis=-1)
+    column, row = (corner[inside].astype(np.int64) // cell).T
+    place = row * (width // cell + 1) + column
+    nearest = np.full((height // cell + 1) * (width // cell + 1), np.inf, dtype=depth.dtype)
+    np.minimum.at(nearest, place, depth[inside])
+    visible: NDArray[np.bool_] = inside.copy()
+    visible[inside] = depth[inside] <= nearest[place] + tolerance
+    return visible

@@ -1,0 +1,137 @@
+"""Point clouds: reading the benchmark's PCD files, and writing PLY for 3D Gaussian Splatting and other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nersemble_cli.core.errors import InvalidInputError
+from nersemble_cli.core.files import scratch_folder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_PLY_FLOATS = ("x", "y", "z", "nx", "ny", "nz")
+_PLY_COLORS = ("red", "green", "blue")
+_HINT = "It is damaged or incomplete: delete it and run the same `nersemble download` again."
+
+
+class PointCloud(NamedTuple):
+    """A point cloud in world space. Absent colours or normals have shape (0, 3).
+
+    `points` (N, 3) float32, metres, NaN where the file has it; `colors` (N, 3) float32 RGB in [0, 1];
+    `normals` (N, 3) float32.
+    """
+
+    points: NDArray[np.float32]
+    colors: NDArray[np.float32]
+    normals: NDArray[np.float32]
+
+
+def load_pointcloud(path: Path) -> PointCloud:
+    """Reads a PCD 0.7 file: ascii, binary or binary_compressed, `rgb` packed in a float or an unsigned integer.
+
+    Raises `InvalidInputError` if the file is cut short, its header does not fit its data, or it has no x, y, z;
+    FileNotFoundError if it is missing. Format: https://pointclouds.org/documentation/tutorials/pcd_file_format.html
+    """
+    import numpy as np
+    from pypcd4 import PointCloud as Pcd
+
+    try:
+        data = np.atleast_1d(Pcd.from_path(path).pc_data)  # of a single point in ascii, it is a scalar
+    except OSError:
+        raise
+    except Exception as error:
+        # The parser lets through whatever its parts raise at a malformed file.
+        raise InvalidInputError(f"{path} is no readable PCD file: {_first_line(error)}.", _HINT) from error
+    _check_header(path, len(data))
+    names = data.dtype.names or ()
+    if not {"x", "y", "z"}.issubset(names):
+        raise InvalidInputError(f"{path} has the fields {', '.join(names)}, expected x, y, z.", _HINT)
+
+    def columns(*fields: str) -> NDArray[np.float32]:
+        if not set(fields).issubset(names):
+            return np.empty((0, 3), np.float32)
+        table = np.empty((len(data), 3), np.float32)
+        for column, field in enumerate(fields):
+            table[:, column] = data[field]
+        return table
+
+    colors = np.empty((0, 3), np.float32)
+    if "rgb" in names:
+        packed = np.ascontiguousarray(data["rgb"])
+        if packed.dtype.itemsize != 4:
+            raise InvalidInputError(f"{path}: rgb has {packed.dtype.itemsize} bytes a point, expected 4.", _HINT)
+        # 0x00RRGGBB: whatever the type says, the bits are what counts.
+        bytes_bgr = packed.view("<u4").view(np.uint8).reshape(-1, 4)
+        colors = np.divide(bytes_bgr[:, 2::-1], np.float32(255), dtype=np.float32)
+    return PointCloud(columns("x", "y", "z"), colors, columns("normal_x", "normal_y", "normal_z"))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+
+
+def _check_header(path: Path, n: int) -> None:
+    """Raises `InvalidInputError` if the header's counts contradict each other or the `n` points that are there."""
+    counts: dict[str, int] = {}
+    with path.open("rb") as file:
+        for line in file:
+            key, _, value = line.decode("ascii", "replace").strip().partition(" ")
+            if key in ("WIDTH", "HEIGHT", "POINTS"):
+                counts[key] = int(value)
+            if key == "DATA":
+                break
+    points = counts.get("POINTS", n)
+    if points != n or counts.get("WIDTH", n) * counts.get("HEIGHT", 1) != n:
+        says = ", ".join(f"{key} {value}" for key, value in counts.items())
+        raise InvalidInputError(f"{path}: the header says {says}, but there are {n} points.", _HINT)
+
+
+def export_pointcloud(
+    path: Path | str,
+    points: NDArray[Any],
+    colors: NDArray[Any] | None = None,
+    normals: NDArray[Any] | None = None,
+) -> None:
+    """Writes a binary PLY as 3D Gaussian Splatting reads it for its initialisation.
+
+    Vertices are x y z, nx ny nz (zeros without normals) as float32 and red green blue as uint8 (white without
+    colours). `points` (N, 3) metres, `colors` (N, 3) in [0, 1], `normals` (N, 3); (0, 3) is as good as None. NaN
+    points are written as they are. The file appears whole or not at all.
+    """
+    import numpy as np
+
+    path = Path(path)
+    n = len(points)
+    vertices = np.zeros(
+        n,
+        [
+            *((name, "<f4") for name in ("x", "y", "z", "nx", "ny", "nz")),
+            *((c, "u1") for c in ("red", "green", "blue")),
+        ],
+    )
+    rgb = np.full((n, 3), 255, np.uint8)
+    if colors is not None and len(colors):
+        rgb = (np.asarray(colors, np.float32) * 255).round().clip(0, 255).astype(np.uint8)
+    parts = [(points, _PLY_FLOATS[:3]), (rgb, _PLY_COLORS)]
+    if normals is not None and len(normals):
+        parts.append((normals, _PLY_FLOATS[3:]))
+    for values, names in parts:
+        if np.shape(values) != (n, 3):
+            raise InvalidInputError(
+                f"{names[0]}, {names[1]}, {names[2]} come as {np.shape(values)}, expected ({n}, 3).",
+                "Points, colours and normals are rows that belong together.",
+            )
+        for column, name in enumerate(names):
+            vertices[name] = values[:, column]
+    properties = "".join(
+        f"property {'uchar' if vertices.dtype[name] == np.uint8 else 'float'} {name}\n"
+        for name in vertices.dtype.names or ()
+    )
+    header = f"ply\nformat binary_little_endian 1.0\nelement vertex {n}\n{properties}end_header\n"
+    with scratch_folder(path) as scratch:
+        file = scratch / path.name
+        file.write_bytes(header.encode("ascii") + vertices.tobytes())
+        file.replace(path)
