@@ -139,6 +139,8 @@ class PcdHeader:
     types: tuple[str, ...]
     counts: tuple[int, ...]
     n_points: int
+    width: int
+    height: int
     data: str
     size: int
     compressed_size: int | None = None
@@ -181,6 +183,7 @@ def read_pcd_header(file: BinaryIO) -> PcdHeader:
         types = tuple(values["TYPE"])
         counts = tuple(map(int, values.get("COUNT", ["1"] * len(fields))))
         n_points = int(values["POINTS"][0])
+        width, height = int(values.get("WIDTH", [str(n_points)])[0]), int(values.get("HEIGHT", ["1"])[0])
         (data,) = values["DATA"]
     except (KeyError, ValueError, IndexError) as error:
         raise InvalidInputError(f"has a PCD header that lacks or garbles {error}") from None
@@ -198,6 +201,8 @@ def read_pcd_header(file: BinaryIO) -> PcdHeader:
         types=types,
         counts=counts,
         n_points=n_points,
+        width=width,
+        height=height,
         data=data,
         size=position,
         compressed_size=int.from_bytes(compressed, "little") if data == "binary_compressed" else None,

@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from nersemble_cli.core.benchmarks import FLAME_VERTEX_COUNT
+from nersemble_cli.core.cameras import is_rigid
 from nersemble_cli.core.errors import InvalidInputError, UsageError
 from nersemble_cli.core.filetypes import check_file, read_pcd_header
 
 Facts = dict[str, Any]
 
-RIGID_TOLERANCE = 1e-4
 NOW_LANDMARKS = (7, 3)
 TRACKING_ARRAYS = ("expression", "rotation", "translation", "frames")
 TREE_DEPTH = 2
@@ -83,11 +83,6 @@ def _cameras(path: Path) -> Facts:
             world_2_cam = np.array(pose, dtype=np.float64).reshape(4, 4)
             intrinsics = np.array(document["intrinsics"][serial], dtype=np.float64).reshape(3, 3)
             rotation, translation = world_2_cam[:3, :3], world_2_cam[:3, 3]
-            is_rigid = (
-                np.allclose(rotation @ rotation.T, np.eye(3), atol=RIGID_TOLERANCE)
-                and np.linalg.det(rotation) > 0
-                and np.allclose(world_2_cam[3], (0, 0, 0, 1), atol=RIGID_TOLERANCE)
-            )
             rows.append(
                 {
                     "serial": serial,
@@ -96,7 +91,7 @@ def _cameras(path: Path) -> Facts:
                     "cx": round(float(intrinsics[0, 2]), 2),
                     "cy": round(float(intrinsics[1, 2]), 2),
                     "center": [round(float(value), 4) for value in -rotation.T @ translation],
-                    "rigid": bool(is_rigid),
+                    "rigid": is_rigid(world_2_cam),
                 }
             )
     except (KeyError, TypeError, ValueError, AttributeError) as error:

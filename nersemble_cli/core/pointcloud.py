@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nersemble_cli.core.errors import InvalidInputError
 from nersemble_cli.core.files import scratch_folder
+from nersemble_cli.core.filetypes import read_pcd_header
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,17 +76,10 @@ def _first_line(error: Exception) -> str:
 
 def _check_header(path: Path, n: int) -> None:
     """Raises `InvalidInputError` if the header's counts contradict each other or the `n` points that are there."""
-    counts: dict[str, int] = {}
     with path.open("rb") as file:
-        for line in file:
-            key, _, value = line.decode("ascii", "replace").strip().partition(" ")
-            if key in ("WIDTH", "HEIGHT", "POINTS"):
-                counts[key] = int(value)
-            if key == "DATA":
-                break
-    points = counts.get("POINTS", n)
-    if points != n or counts.get("WIDTH", n) * counts.get("HEIGHT", 1) != n:
-        says = ", ".join(f"{key} {value}" for key, value in counts.items())
+        header = read_pcd_header(file)
+    if header.n_points != n or header.width * header.height != n:
+        says = f"POINTS {header.n_points}, WIDTH {header.width}, HEIGHT {header.height}"
         raise InvalidInputError(f"{path}: the header says {says}, but there are {n} points.", _HINT)
 
 
