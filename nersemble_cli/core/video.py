@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 CRF = 14
+UNSPECIFIED_COLORSPACE, UNSPECIFIED_RANGE = 2, 0  # as FFmpeg numbers them, after ITU-T H.273
 _READ_BUFFER = 1 << 20
 _LAST_WORDS = 600
 _OF_THREAD = threading.local()
@@ -168,6 +169,37 @@ def to_rgb(frame: av.VideoFrame, scale: float | None = None) -> NDArray[np.uint8
     At its own size it has the same values as `ffmpeg -pix_fmt rgb24` gives.
     """
     import numpy as np
+
+    is_plain = frame.colorspace == UNSPECIFIED_COLORSPACE and frame.color_range == UNSPECIFIED_RANGE
+    rgb = _through_filter(frame) if scale is None and is_plain else _reformat(frame, scale)
+    rows = plane_rows(rgb.planes[0])[: rgb.height, : 3 * rgb.width]
+    return np.array(rows.reshape(rgb.height, rgb.width, 3), order="C")  # the caller's own, without padding
+
+
+def _through_filter(frame: av.VideoFrame) -> av.VideoFrame:
+    """The frame in RGB, converted by a filter that reuses its memory: four times as fast as `_reformat`, most of
+    whose time goes into memory that was never touched before. Only for frames without colour tags."""
+    import av
+    import av.filter
+
+    key = (frame.width, frame.height, frame.format.name)
+    if getattr(_OF_THREAD, "filter_key", None) != key:
+        graph = av.filter.Graph()
+        graph.threads = 1  # more would not survive a fork
+        source = graph.add_buffer(
+            width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1)
+        )
+        to_rgb24, sink = graph.add("format", "rgb24"), graph.add("buffersink")
+        source.link_to(to_rgb24)
+        to_rgb24.link_to(sink)
+        graph.configure()
+        _OF_THREAD.filter, _OF_THREAD.filter_key = graph, key
+    _OF_THREAD.filter.push(frame)
+    return cast("av.VideoFrame", _OF_THREAD.filter.pull())
+
+
+def _reformat(frame: av.VideoFrame, scale: float | None) -> av.VideoFrame:
+    """The frame in RGB and scaled, whatever its colour tags."""
     from av.video.reformatter import VideoReformatter
 
     if not hasattr(_OF_THREAD, "reformatter"):
@@ -184,8 +216,7 @@ def to_rgb(frame: av.VideoFrame, scale: float | None = None) -> NDArray[np.uint8
         rgb = convert(threads=1)
     except TypeError:  # older releases of PyAV have one thread anyway
         rgb = convert()
-    rows = plane_rows(rgb.planes[0])[:height, : 3 * width]
-    return np.array(rows.reshape(height, width, 3), order="C")  # the caller's own, without padding
+    return cast("av.VideoFrame", rgb)
 
 
 def plane_rows(plane: av.video.plane.VideoPlane, dtype: str = "u1") -> NDArray[Any]:
