@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import warnings
@@ -102,7 +103,7 @@ def read_ply(data: bytes) -> Mesh:
         raise InvalidInputError(
             f"{broken} of its {header.num_faces:,} faces are broken, as in a half-written file"
         )
-    logging.getLogger("trimesh").addHandler(logging.NullHandler())  # it reports missing textures with a traceback
+    _quieten_trimesh()
     try:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
@@ -122,6 +123,12 @@ def read_ply(data: bytes) -> Mesh:
         raise InvalidInputError(f"its header promises {header.num_vertices} vertices, it holds {len(vertices)}")
     faces = np.asarray(faces, dtype=np.int64).reshape(-1, 3)
     return Mesh(vertices, faces, has_polygons=len(faces) > header.num_faces)
+
+
+@functools.cache
+def _quieten_trimesh() -> None:
+    """trimesh logs a traceback for each texture that is missing, which goes to stderr if nobody handles it."""
+    logging.getLogger("trimesh").addHandler(logging.NullHandler())
 
 
 def _count_broken_faces(header: PlyHeader, data: bytes) -> int:

@@ -7,10 +7,11 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from nersemble_cli.core.benchmarks import MONO, NVS, Benchmark
 from nersemble_cli.core.errors import InvalidInputError
+from nersemble_cli.core.mesh import read_npy_header
 
 Sequence = tuple[int, str]
 CONNECT_AND_READ_TIMEOUT = (3.0, 5.0)
@@ -86,17 +87,11 @@ def load_metadata(benchmark: Benchmark, folder: Path) -> dict[Sequence, int]:
 
 def count_tracked_frames(path: Path) -> int | None:
     """T of a FLAME tracking file, from the header of its array `frames`; None if it cannot be read."""
-    import numpy as np
-
     try:
         with zipfile.ZipFile(path) as archive, archive.open("frames.npy") as file:
-            version = np.lib.format.read_magic(file)
-            read_header = (
-                np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            )
-            shape, _, _ = read_header(file)
+            shape, _ = read_npy_header(cast(BinaryIO, file))
             return int(shape[0])
-    except Exception:  # a broken zip, and numpy's parser, raise whatever they meet
+    except Exception:  # a broken zip raises whatever its reader meets
         return None
 
 
