@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -45,9 +46,15 @@ def expected_names(benchmark: Benchmark) -> list[str]:
     return names
 
 
+@functools.cache
+def by_canonical(benchmark_name: str) -> Mapping[str, str]:
+    """Canonical spelling → name, of every name that a submission may hold."""
+    return {canonical(name): name for name in expected_names(BENCHMARKS[benchmark_name])}
+
+
 def wrapper_of(names: Collection[str]) -> str:
     """The folder (`a/` or `a/b/`) that the submission lies in without need; "" if there is none."""
-    known = {canonical(name) for benchmark in BENCHMARKS.values() for name in expected_names(benchmark)}
+    known = {name for benchmark_name in BENCHMARKS for name in by_canonical(benchmark_name)}
     wrappers: Counter[str] = Counter()
     for name in names:
         parts = name.replace("\\", "/").split("/")
@@ -60,11 +67,8 @@ def wrapper_of(names: Collection[str]) -> str:
 
 def recognise(names: Iterable[str]) -> Benchmark | None:
     """The benchmark that most names belong to, however they are written; None if none does."""
-    found = [canonical(name) for name in names]
-    scores = {
-        benchmark.name: len({canonical(name) for name in expected_names(benchmark)}.intersection(found))
-        for benchmark in BENCHMARKS.values()
-    }
+    found = {canonical(name) for name in names}
+    scores = {name: len(by_canonical(name).keys() & found) for name in BENCHMARKS}
     best = max(scores, key=lambda name: scores[name])
     if scores[best]:
         return BENCHMARKS[best]
@@ -89,7 +93,7 @@ def match(benchmark: Benchmark, names: Collection[str], wrapper: str) -> Matchin
     """Finds the files of a submission, also under names that are nearly right (which are findings)."""
     expected = expected_names(benchmark)
     exact = set(expected)
-    near = {canonical(name): name for name in expected}
+    near = by_canonical(benchmark.name)
     stranger_severity = "warning" if benchmark.has_videos else "error"
     found = {name.removeprefix(wrapper): name for name in names if name.removeprefix(wrapper) in exact}
     taken = set(found.values())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +15,7 @@ from nersemble_cli.core.metadata import FrameCounts
 from nersemble_cli.core.parallel import Cancel, Progress, Silent, cpu_count, in_threads
 from nersemble_cli.core.submission.findings import WARNING, Finding, Report, VideoReport
 from nersemble_cli.core.submission.members import FileMember, is_junk
-from nersemble_cli.core.submission.names import canonical, expected_names
+from nersemble_cli.core.submission.names import by_canonical, canonical
 from nersemble_cli.core.submission.validation import check_meshes, check_totals
 from nersemble_cli.core.submission.video_checks import check_video, wrong_frame_count, wrong_resolution
 
@@ -244,7 +243,7 @@ def _check_frames(
 
 
 def _scan_meshes(renders: Renders, progress: Progress) -> None:
-    by_name: Mapping[str, str] = {canonical(name): name for name in expected_names(renders.benchmark)}
+    by_name = by_canonical(renders.benchmark.name)
     strangers = []
     for path in _entries(renders.folder, 3):
         name = by_name.get(canonical(str(path.relative_to(renders.folder))))
