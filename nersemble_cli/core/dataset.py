@@ -19,7 +19,7 @@ from nersemble_cli.core.images import on_white, read_rgb
 from nersemble_cli.core.metadata import count_tracked_frames, load_metadata, metadata_path
 from nersemble_cli.core.parallel import Cancel, cpu_count, in_threads
 from nersemble_cli.core.tracking import CURRENT_VERSION, FlameTracking, load_flame_tracking
-from nersemble_cli.core.video import to_rgb
+from nersemble_cli.core.video import new_image, to_rgb
 
 if TYPE_CHECKING:
     import av
@@ -54,16 +54,15 @@ def _convert(rgb: NDArray[np.uint8], target: Image) -> None:
     if target.dtype == np.uint8:
         target[:] = rgb
     else:
-        np.divide(rgb, np.float32(_WHITE), out=target, dtype=np.float32)
+        target[:] = rgb  # in two steps, as numpy converts in small pieces otherwise, which takes longer
+        np.divide(target, np.float32(_WHITE), out=target)
 
 
-def _as_image(rgb: NDArray[np.uint8], as_uint8: bool) -> Image:
+def _as_image(rgb: NDArray[np.uint8], as_uint8: bool, is_one_of_many: bool = False) -> Image:
     """uint8 0–255 as it is, or as float32 0–1."""
-    import numpy as np
-
     if as_uint8:
         return rgb
-    image = np.empty(rgb.shape, np.float32)
+    image: Image = new_image(rgb.shape, "f4", is_one_of_many)
     _convert(rgb, image)
     return image
 
@@ -310,7 +309,7 @@ class _VideoDataManager(_DataManager):
         frames = self._decode(sequence_name, serial, 0, None, step, apply_alpha_map)
 
         def convert(item: tuple[int, tuple[av.VideoFrame, av.VideoFrame | None]], _: Cancel) -> Image:
-            return _to_image(*item[1], as_uint8, scale)
+            return _to_image(*item[1], as_uint8, scale, is_one_of_many=True)
 
         # Decoding goes on while frames are converted, which is mostly waiting for fresh memory.
         with closing(frames):
@@ -364,13 +363,18 @@ def _check_scale(scale: float | None) -> None:
 
 
 def _to_image(
-    frame: av.VideoFrame, matte: av.VideoFrame | None, as_uint8: bool, scale: float | None = None
+    frame: av.VideoFrame,
+    matte: av.VideoFrame | None,
+    as_uint8: bool,
+    scale: float | None = None,
+    is_one_of_many: bool = False,
 ) -> Image:
     """A decoded frame as the image that users get, composited on white if there is an alpha map."""
-    rgb = to_rgb(frame, scale)
+    is_result = as_uint8 and matte is None
+    rgb = to_rgb(frame, scale, is_one_of_many and is_result)
     if matte is not None:
         rgb = on_white(rgb, _matte(to_rgb(matte, scale)))
-    return _as_image(rgb, as_uint8)
+    return _as_image(rgb, as_uint8, is_one_of_many)
 
 
 def _matte(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-# More threads than this help little and cost memory in each of the many decoders that are open.
-DECODER_THREADS = 4
+# Threads decode one frame each and often wait for each other, so more of them than processors still help a
+# little. Each has frames of its own in memory, in each of the many decoders that are open.
+DECODER_THREADS = 6
 # All 16 cameras with their alpha maps.
 MAX_IDLE = 32
 # Decoding this many frames more is cheaper than a seek, which empties the decoder.

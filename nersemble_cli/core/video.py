@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+import mmap
 import shutil
 import subprocess
 import tempfile
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     import av.container
     import av.video.plane
     import numpy as np
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
 CRF = 14
 UNSPECIFIED_COLORSPACE, UNSPECIFIED_RANGE = 2, 0  # as FFmpeg numbers them, after ITU-T H.273
@@ -163,17 +165,34 @@ def _encoding_error(returncode: int, n: int, stderr: str) -> EncodingError:
     return EncodingError(f"ffmpeg ended with status {returncode} after {n} frames: {said}")
 
 
-def to_rgb(frame: av.VideoFrame, scale: float | None = None) -> NDArray[np.uint8]:
-    """A decoded frame as (H, W, 3) uint8 RGB; `scale` 0.5 halves height and width.
+def new_image(shape: tuple[int, ...], dtype: DTypeLike, is_one_of_many: bool = False) -> NDArray[Any]:
+    """Memory for an image, to be filled by the caller.
 
-    At its own size it has the same values as `ffmpeg -pix_fmt rgb24` gives.
+    An image that is dropped before the next one is made gets the same memory again. `is_one_of_many` is for
+    those that stay: their memory was never touched before, and waiting for it takes longer than decoding
+    them. Large arrays of numpy ask for huge pages, which cost three times as much as ordinary ones in a
+    virtual machine that gives free memory back to its host, and little less in others.
     """
     import numpy as np
 
+    if not is_one_of_many or not hasattr(mmap, "MAP_PRIVATE"):  # Windows has no huge pages by default
+        return np.empty(shape, dtype)
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
+    return np.frombuffer(mmap.mmap(-1, n_bytes, flags=flags), dtype).reshape(shape)
+
+
+def to_rgb(frame: av.VideoFrame, scale: float | None = None, is_one_of_many: bool = False) -> NDArray[np.uint8]:
+    """A decoded frame as (H, W, 3) uint8 RGB; `scale` 0.5 halves height and width. See `new_image`.
+
+    At its own size it has the same values as `ffmpeg -pix_fmt rgb24` gives.
+    """
     is_plain = frame.colorspace == UNSPECIFIED_COLORSPACE and frame.color_range == UNSPECIFIED_RANGE
     rgb = _through_filter(frame) if scale is None and is_plain else _reformat(frame, scale)
     rows = plane_rows(rgb.planes[0])[: rgb.height, : 3 * rgb.width]
-    return np.array(rows.reshape(rgb.height, rgb.width, 3), order="C")  # the caller's own, without padding
+    image = new_image((rgb.height, rgb.width, 3), "u1", is_one_of_many)
+    image[:] = rows.reshape(image.shape)  # the caller's own, without padding
+    return image
 
 
 def _through_filter(frame: av.VideoFrame) -> av.VideoFrame:
