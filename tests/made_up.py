@@ -40,9 +40,10 @@ def head_frames(benchmark: Benchmark, n: int = N_FRAMES) -> list[NDArray[np.uint
     return [head_frame(benchmark, t) for t in range(n)]
 
 
-def png(pixels: NDArray[np.uint8 | np.uint16]) -> bytes:
+def png(pixels: NDArray[np.uint8 | np.uint16], interlaced: bool = False) -> bytes:
     """An image of 1 to 4 channels as PNG, by ffmpeg's encoder."""
     import av
+    from av.codec.context import Flags
 
     formats = {(2, 1): "gray", (3, 1): "rgb24", (4, 1): "rgba", (2, 2): "gray16be", (3, 2): "rgb48be"}
     channels = 2 if pixels.ndim == 2 else pixels.shape[2]
@@ -52,6 +53,8 @@ def png(pixels: NDArray[np.uint8 | np.uint16]) -> bytes:
     assert isinstance(encoder, av.VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, name
     encoder.time_base = 1
+    if interlaced:
+        encoder.flags |= Flags.interlaced_dct  # what FFmpeg calls it in a PNG too
     return b"".join(bytes(p) for p in [*encoder.encode(frame), *encoder.encode(None)])
 
 

@@ -9,6 +9,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import requests
@@ -127,13 +128,20 @@ def test_benchmark_is_recognised_by_a_single_file(name: str) -> None:
 # Images
 
 
-@given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))))
-@settings(max_examples=30, deadline=None)
-def test_png_round_trip(tmp_path_factory: pytest.TempPathFactory, pixels: np.ndarray) -> None:
+@given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9), st.just(3))), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_png_round_trip(tmp_path_factory: pytest.TempPathFactory, pixels: np.ndarray, interlaced: bool) -> None:
     path = tmp_path_factory.mktemp("png") / "image.png"
-    path.write_bytes(made_up.png(pixels))
-    assert (check_png(path).height, check_png(path).width) == pixels.shape[:2]
+    path.write_bytes(made_up.png(pixels, interlaced))
+    info = check_png(path, inflate=True)
+    assert (info.height, info.width) == pixels.shape[:2]
     assert np.array_equal(read_rgb(path), pixels)
+
+
+def test_large_png_is_read_as_opencv_does(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), pixels)
+    assert np.array_equal(read_rgb(tmp_path / "a.png"), pixels[..., ::-1])
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
@@ -175,6 +183,8 @@ def test_any_changed_byte_of_a_png_is_found(tmp_path_factory: pytest.TempPathFac
     path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
     with pytest.raises(InvalidInputError):
         check_png(path)
+    with pytest.raises(InvalidInputError):
+        read_rgb(path)
 
 
 @pytest.mark.parametrize("keep", [0, 7, 20, 60, -1])

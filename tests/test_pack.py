@@ -330,10 +330,10 @@ def test_link_to_an_older_zip_stays_a_link(run: Run, ready: Path, folder: Path, 
     assert zipfile.is_zipfile(tmp_path / "real.zip")
 
 
+@pytest.mark.parametrize("liar", [png_with_rows(300), png_with_rows(0, b"\x07nonsense")], ids=["rows", "nonsense"])
 def test_png_that_only_seems_right_fails_without_a_zip(
-    run: Run, renders: Path, folder: Path, tmp_path: Path
+    liar: bytes, run: Run, renders: Path, folder: Path, tmp_path: Path
 ) -> None:
-    liar = png_with_rows(0, b"\x07nonsense")
     replace(renders / CAMERA / "00001.png", liar)
     result = run("pack", "nvs", renders, tmp_path / "out.zip", "-f", folder)
     assert result.status == 1

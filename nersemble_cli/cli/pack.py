@@ -41,8 +41,10 @@ def pack(
     Example: nersemble pack nvs renders/ submission.zip
     """
     from nersemble_cli.cli.output import Output
+    from nersemble_cli.core.memory import keep_freed_memory
     from nersemble_cli.core.submission.packing import pack as pack_renders
 
+    keep_freed_memory()
     output = Output(as_json)
     with output.progress() as progress:
         packed = pack_renders(

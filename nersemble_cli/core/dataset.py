@@ -16,10 +16,11 @@ from nersemble_cli.core.cameras import CameraCalibration, load_calibration
 from nersemble_cli.core.errors import MissingFileError, UsageError, unknown_name
 from nersemble_cli.core.frames import VideoReader, borrow_reader
 from nersemble_cli.core.images import on_white, read_rgb
+from nersemble_cli.core.memory import new_image
 from nersemble_cli.core.metadata import count_tracked_frames, load_metadata, metadata_path
 from nersemble_cli.core.parallel import Cancel, cpu_count, in_threads
 from nersemble_cli.core.tracking import CURRENT_VERSION, FlameTracking, load_flame_tracking
-from nersemble_cli.core.video import new_image, to_rgb
+from nersemble_cli.core.video import to_rgb
 
 if TYPE_CHECKING:
     import av

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
-import mmap
 import shutil
 import subprocess
 import tempfile
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from nersemble_cli.core.errors import EncodingError, InvalidInputError
+from nersemble_cli.core.memory import new_image
 from nersemble_cli.core.parallel import Cancel
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     import av.container
     import av.video.plane
     import numpy as np
-    from numpy.typing import DTypeLike, NDArray
+    from numpy.typing import NDArray
 
 CRF = 14
 UNSPECIFIED_COLORSPACE, UNSPECIFIED_RANGE = 2, 0  # as FFmpeg numbers them, after ITU-T H.273
@@ -163,23 +162,6 @@ def _encoding_error(returncode: int, n: int, stderr: str) -> EncodingError:
     if "No space left" in said:
         return EncodingError(f"The disk is full: {said}", "Free some space, or write to another disk.")
     return EncodingError(f"ffmpeg ended with status {returncode} after {n} frames: {said}")
-
-
-def new_image(shape: tuple[int, ...], dtype: DTypeLike, is_one_of_many: bool = False) -> NDArray[Any]:
-    """Memory for an image, to be filled by the caller.
-
-    An image that is dropped before the next one is made gets the same memory again. `is_one_of_many` is for
-    those that stay: their memory was never touched before, and waiting for it takes longer than decoding
-    them. Large arrays of numpy ask for huge pages, which cost three times as much as ordinary ones in a
-    virtual machine that gives free memory back to its host, and little less in others.
-    """
-    import numpy as np
-
-    if not is_one_of_many or not hasattr(mmap, "MAP_PRIVATE"):  # Windows has no huge pages by default
-        return np.empty(shape, dtype)
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
-    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-    return np.frombuffer(mmap.mmap(-1, n_bytes, flags=flags), dtype).reshape(shape)
 
 
 def to_rgb(frame: av.VideoFrame, scale: float | None = None, is_one_of_many: bool = False) -> NDArray[np.uint8]:
