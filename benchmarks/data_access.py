@@ -1,49 +1,37 @@
-"""Loading data beside the official toolkit, on a video made from a real photograph and other data of real sizes.
-
-    python benchmarks/data_access.py [--official PYTHON_WITH_THE_OFFICIAL_TOOLKIT] [--pairs 1] [--only TITLE]
-
-Needs scikit-image for the photograph (pip install '.[bench]') and torch for FLAME. Each figure is of the same loop
-with the two toolkits' imports, in a process of its own, measured from after the imports; the two take turns.
-"""
+"""Loading data: the same loops in a process of each toolkit, timed from after the imports."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
-import statistics
-import subprocess
+import pickle
 import sys
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from measure import MEGABYTE, ratio, run
-from submissions import N_FRAMES, make_frames
+from lab import N_FRAMES, PARTICIPANT, SEQUENCE, Lab
+from measure import Row, Run, run
 
 from nersemble_cli.core.benchmarks import NVS
 from nersemble_cli.core.dataset import NVSDataManager
-from nersemble_cli.core.images import read_rgb
+from nersemble_cli.core.flame_model import DYNAMIC_EMBEDDING, STATIC_EMBEDDING, Embedding
 from nersemble_cli.core.synthetic.benchmark import make_tracking, write_pcd
 from nersemble_cli.core.synthetic.head import make_flame_model
 from nersemble_cli.core.synthetic.render import make_rig
-from nersemble_cli.core.video import encode_video
+from nersemble_cli.core.video import find_ffmpeg
 
 N_POINTS = 660_000
 N_MESHES = 500
-PARTICIPANT, SEQUENCE = 475, "HAIR"
-ROOT = Path(__file__).parents[1]
+N_SAMPLES = 160
 
 OURS = "from nersemble_cli import NVSDataManager, FlameTracking, FlameProvider"
 OFFICIAL = """
 from nersemble_benchmark.data.benchmark_data import NVSDataManager, FlameTracking
 from nersemble_benchmark.models.flame import FlameProvider
 """
-# `say` prints a time and what it was for; the manager is made before, as its making costs nothing.
-FRAME = """
+# A frame is loaded first, as libraries are loaded at first use.
+SCRIPT = """
 import json, random, sys, time
 import numpy as np
 folder, serials = sys.argv[1], sys.argv[2].split(",")
@@ -51,102 +39,147 @@ folder, serials = sys.argv[1], sys.argv[2].split(",")
 manager = NVSDataManager(folder, 475)
 def load(t, serial=serials[0], **options):
     return manager.load_image("HAIR", serial, t, **options)
-load(0)  # libraries are loaded at first use
+load(0)
 {prepare}
 start = time.perf_counter()
-{work}
-print(json.dumps((time.perf_counter() - start) / {n}))
+{code}
+print(json.dumps(time.perf_counter() - start))
 """
+FLAME = """
+arrays = {k: v.astype(np.float32) if v.dtype == float else v for k, v in np.load(folder + "/tracking.npz").items()}
+provider = FlameProvider(FlameTracking(**arrays))
+provider.get_vertices(0)
+"""
+DATASET = """
+from nersemble_cli.torch_dataset import GroupedBatchSampler, NVSDataset
+dataset = NVSDataset(folder, 475, "HAIR", serials[:2])
+dataset[0]
+"""
+SHUFFLED = "[i for batch in GroupedBatchSampler(dataset, 8) for i in batch]"
 
 
 @dataclass(frozen=True)
-class Work:
-    """A loop that both toolkits run: `n` units, and what each may cost of the official time."""
+class Loop:
+    """A loop that both toolkits run: `n` units, and how many times as long the official one should take."""
 
     title: str
     unit: str
     n: int
     code: str
-    target: float
+    asked: float
     ours: str = ""  # if our code differs
     prepare: str = ""
-    pairs: int = 1
+    our_prepare: str = ""
+    rounds: int = 1
 
 
-FLAME_PREPARE = """
-arrays = {k: v.astype(np.float32) if v.dtype == float else v for k, v in np.load(folder + "/tracking.npz").items()}
-provider = FlameProvider(FlameTracking(**arrays))
-provider.get_vertices(0)
-"""
-CAMERAS = "for t in {steps}:\n    for serial in serials: load(t, serial)"
-OUR_CAMERAS = 'for t in {steps}: manager.load_images("HAIR", t)'
-WORKS = (
-    Work("load_image, t = 100…139 in turn", "frame", 40, "for t in range(100, 140): load(t)", 60),
-    Work(
-        "load_image, t = 101…139 after 100",
-        "frame",
-        39,
-        "for t in range(101, 140): load(t)",
-        60,
-        prepare="load(100)",
-    ),
-    Work(
+LOOPS = (
+    Loop("load_image, t = 100…139 in turn", "frame", 40, "for t in range(100, 140): load(t)", 60, rounds=2),
+    Loop("the same after t = 100", "frame", 39, "for t in range(101, 140): load(t)", 60, prepare="load(100)"),
+    Loop(
         "load_image, 20 random timesteps",
         "frame",
         20,
         "for t in random.Random(0).choices(range(259), k=20): load(t)",
         1.5,
     ),
-    Work(
+    Loop(
         "load_all_images(as_uint8=True)",
         "frame",
         N_FRAMES,
         "images = manager.load_all_images('HAIR', serials[0], as_uint8=True)",
         1.9,
-        pairs=3,
+        rounds=5,
     ),
-    Work(
-        "13 cameras at t = 101…102 after 100",
+    Loop(
+        "13 cameras at t = 101, 102",
         "timestep",
         2,
-        CAMERAS.format(steps="(101, 102)"),
+        "for t in (101, 102):\n    for serial in serials: load(t, serial)",
         60,
-        ours=OUR_CAMERAS.format(steps="(101, 102)"),
-        prepare="",
+        ours="for t in (101, 102): manager.load_images('HAIR', t)",
+        our_prepare="manager.load_images('HAIR', 100)",  # the official time does not depend on it
     ),
-    Work(
+    Loop(
         f"load_pointcloud, {N_POINTS:,} points, binary",
         "file",
         10,
         "for _ in range(10): manager.load_pointcloud('HAIR', 0)",
         8,
         prepare="manager.load_pointcloud('HAIR', 0)",
-        pairs=3,
+        rounds=3,
     ),
-    Work(
+    Loop(
         f"FLAME vertices of {N_MESHES} frames",
         "mesh",
         N_MESHES,
         f"for t in range({N_MESHES}): provider.get_vertices(t)",
         10,
         ours="provider.get_vertices(slice(None))",
-        prepare=FLAME_PREPARE,
-        pairs=3,
+        prepare=FLAME,
+        rounds=3,
     ),
 )
 
 
-def make_data(folder: Path, work: Path) -> None:
-    """A benchmark folder: 13 links to a video of a photograph, a calibration, a point cloud, a tracking file."""
+def rows(lab: Lab) -> Iterator[Row]:
+    folder = lab.folder / "benchmark"
+    _make_data(lab, folder)
+    _make_flame(lab.home)
+
+    def work(python: str, imports: str, prepare: str, code: str) -> Run:
+        script = SCRIPT.format(imports=imports, prepare=prepare, code=code)
+        return lab.run_inner(python, script, folder, ",".join(NVS.train_serials))
+
+    def ours(code: str, prepare: str = "") -> Run:
+        return work(sys.executable, OURS, prepare, code)
+
+    def official(loop: Loop) -> Run:
+        return work(str(lab.official), OFFICIAL, loop.prepare, loop.code)
+
+    for loop in LOOPS:
+        yield Row(
+            loop.title,
+            ours=lambda loop=loop: ours(loop.ours or loop.code, loop.our_prepare or loop.prepare),  # type: ignore[misc]
+            official=(lambda loop=loop: official(loop)) if lab.official else None,  # type: ignore[misc]
+            asked=loop.asked,
+            n=loop.n,
+            unit=loop.unit,
+            rounds=loop.rounds,
+        )
+    raw = [find_ffmpeg(), "-v", "error", "-i", str(lab.long_video(4)), "-pix_fmt", "rgb24", "-f", "rawvideo"]
+    long = lab.folder / "long"
+    lab.link(lab.long_video(4), NVSDataManager(long, PARTICIPANT).get_images_path(SEQUENCE, NVS.train_serials[0]))
+    iterate = f"for _ in NVSDataManager({str(long)!r}, 475).iter_images('HAIR', serials[0], as_uint8=True): pass"
+    yield Row(
+        "iter_images(as_uint8=True)",
+        ours=lambda: ours(iterate),
+        limit=lambda: run([*raw, "-y", "/dev/null"]),
+        limit_is="ffmpeg to rgb24",
+        asked_of_limit=1.15,
+        n=4 * N_FRAMES,
+        unit="frame",
+        rounds=5,
+    )
+    yield Row(
+        "NVSDataset (image and alpha map) shuffled by GroupedBatchSampler",
+        ours=lambda: ours(f"for i in {SHUFFLED}: dataset[i]", DATASET),
+        limit=lambda: ours("for i in range(len(dataset)): dataset[i]", DATASET),
+        limit_is="in order",
+        asked_of_limit=2,
+        n=2 * N_FRAMES,
+        unit="sample",
+        rounds=2,
+    )
+
+
+def _make_data(lab: Lab, folder: Path) -> None:
+    """A benchmark folder: 13 links to the video, a calibration, a point cloud, a tracking file."""
     nvs = NVSDataManager(folder, PARTICIPANT)
-    frames = make_frames(work / "frames")
-    video = Path(nvs.get_images_path(SEQUENCE, NVS.train_serials[0]))
-    video.parent.mkdir(parents=True)
-    assert NVS.fps is not None
-    paths = sorted(frames.iterdir())
-    encode_video((read_rgb(path) for path in paths), video, NVS.width, NVS.height, NVS.fps)
-    for serial in NVS.train_serials[1:]:
-        Path(nvs.get_images_path(SEQUENCE, serial)).hardlink_to(video)
+    for serial in NVS.train_serials:
+        lab.link(lab.video, nvs.get_images_path(SEQUENCE, serial))
+    for serial in NVS.train_serials[:2]:
+        lab.link(lab.video, nvs.get_alpha_maps_path(SEQUENCE, serial))
     poses, intrinsics = make_rig(NVS.height, NVS.width, 4000)
     calibration = Path(nvs.get_camera_calibration_path())
     calibration.parent.mkdir(parents=True)
@@ -159,13 +192,9 @@ def make_data(folder: Path, work: Path) -> None:
     np.savez(folder / "tracking.npz", **{k: v for k, v in vars(tracking).items() if k != "version"})
 
 
-def make_flame(home: Path) -> None:
+def _make_flame(home: Path) -> None:
     """The made-up FLAME model where both toolkits look, in plain arrays: the official one needs chumpy else."""
-    import pickle
-
     from scipy.sparse import csc_matrix
-
-    from nersemble_cli.core.flame_model import DYNAMIC_EMBEDDING, STATIC_EMBEDDING, Embedding
 
     model = make_flame_model()
     folder = home / ".cache" / "FLAME"
@@ -187,112 +216,3 @@ def make_flame(home: Path) -> None:
 
     (folder / STATIC_EMBEDDING).write_bytes(pickle.dumps(as_dict(model.static), protocol=2))
     np.save(folder / DYNAMIC_EMBEDDING, np.array(as_dict(model.dynamic), dtype=object), allow_pickle=True)
-
-
-def measure(python: str, imports: str, work: Work, code: str, folder: Path, home: Path) -> float:
-    """Seconds per unit."""
-    prepare = work.prepare
-    if work.unit == "timestep":
-        prepare = code.replace("(101, 102)", "(100,)") if imports == OURS else ""
-    script = FRAME.format(imports=imports, prepare=prepare, work=code, n=work.n)
-    env = {**os.environ, "HOME": str(home), "PYTHONPATH": str(ROOT)}
-    arguments = [str(folder), ",".join(NVS.train_serials)]
-    done = subprocess.run(
-        [python, "-W", "ignore", "-c", script, *arguments], env=env, capture_output=True, text=True
-    )
-    if done.returncode != 0:
-        sys.exit(done.stderr)
-    return float(json.loads(done.stdout.splitlines()[-1]))
-
-
-def compare(work: Work, official: str | None, pairs: int, folder: Path, home: Path) -> None:
-    ours, others = [], []
-    for _ in range(max(pairs, work.pairs)):
-        ours.append(measure(sys.executable, OURS, work, work.ours or work.code, folder, home))
-        if official:
-            others.append(measure(official, OFFICIAL, work, work.code, folder, home))
-    text = f"{work.title:45} {_time(ours)} a {work.unit}"
-    if others:
-        text += f"   official {_time(others)}   {ratio(ours, others)}, at least {work.target:g}×"
-    print(text, flush=True)
-
-
-def _time(seconds: Sequence[float]) -> str:
-    return f"{statistics.median(seconds) * 1000:8.2f} ms"
-
-
-def compare_import(n: int = 15) -> None:
-    """What `import nersemble_cli` adds to a Python that does nothing."""
-    times: dict[str, list[float]] = {"pass": [], "import nersemble_cli": []}
-    for _ in range(n):
-        for code, seconds in times.items():
-            seconds.append(run([sys.executable, "-c", code], {"PYTHONPATH": str(ROOT)}, sample=False).seconds)
-    idle, ours = (statistics.median(seconds) * 1000 for seconds in times.values())
-    print(f"import nersemble_cli: {ours - idle:.1f} ms more than the {idle:.1f} ms of nothing, at most 20")
-
-
-def compare_memory(folder: Path, work: Path) -> None:
-    """The peak memory of `iter_images` over a video and over one four times as long."""
-    long = NVSDataManager(work / "long", PARTICIPANT)
-    short = NVSDataManager(folder, PARTICIPANT)
-    path = Path(long.get_images_path(SEQUENCE, NVS.train_serials[0]))
-    path.parent.mkdir(parents=True)
-    paths = sorted((work / "frames").iterdir()) * 4
-    encode_video((read_rgb(p) for p in paths), path, NVS.width, NVS.height, Fraction(73))
-    code = "import sys; from nersemble_cli import NVSDataManager\n"
-    code += "for _ in NVSDataManager(sys.argv[1], 475).iter_images('HAIR', sys.argv[2]): pass"
-    for title, place, manager in ((" ", folder, short), (" 4 × ", work / "long", long)):
-        n = manager.get_n_timesteps(SEQUENCE)
-        command = [sys.executable, "-c", code, str(place), NVS.train_serials[0]]
-        peak = run(command, {"PYTHONPATH": str(ROOT)}).peak_bytes
-        print(f"iter_images over{title}{n} frames: peak {peak / MEGABYTE:.0f} MB", flush=True)
-
-
-def compare_training(folder: Path) -> None:
-    """The torch dataset in shuffled order and in grouped order, in one process, on two cameras."""
-    import random
-    import shutil
-    import time
-
-    from nersemble_cli.torch_dataset import GroupedBatchSampler, NVSDataset
-
-    nvs = NVSDataManager(folder, PARTICIPANT)
-    serials = NVS.train_serials[:2]
-    Path(nvs.get_alpha_maps_path(SEQUENCE, serials[0])).parent.mkdir(parents=True, exist_ok=True)
-    for serial in serials:
-        shutil.copy(nvs.get_images_path(SEQUENCE, serial), nvs.get_alpha_maps_path(SEQUENCE, serial))
-    dataset = NVSDataset(folder, PARTICIPANT, SEQUENCE, serials)
-    grouped = [i for batch in GroupedBatchSampler(dataset, 8) for i in batch][:160]
-    for title, order in (
-        ("shuffled", random.Random(0).sample(range(len(dataset)), 16)),
-        ("GroupedBatchSampler", grouped),
-    ):
-        started = time.perf_counter()
-        for index in order:
-            dataset[index]
-        seconds = (time.perf_counter() - started) / len(order)
-        print(f"NVSDataset, {title}: {seconds * 1000:.0f} ms a sample (image and alpha map)", flush=True)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--official", help="python of an environment with the official toolkit")
-    parser.add_argument("--pairs", type=int, default=1)
-    parser.add_argument("--only", default="", help="the comparisons that have this in their title")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        folder, home = work / "benchmark", work / "home"
-        make_data(folder, work)
-        make_flame(home)
-        for comparison in WORKS:
-            if options.only in comparison.title:
-                compare(comparison, options.official, options.pairs, folder, home)
-        if not options.only:
-            compare_import()
-            compare_training(folder)
-            compare_memory(folder, work)
-
-
-if __name__ == "__main__":
-    main()

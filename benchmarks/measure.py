@@ -1,19 +1,24 @@
-"""Times whole processes, and finds the peak memory of a process with all its children."""
+"""Times whole processes, finds the peak memory of a process and all its children, and reckons with figures."""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import os
 import statistics
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 SAMPLE_EVERY = 0.02  # seconds
 MEGABYTE = 1_000_000
+ROOT = Path(__file__).parents[1]
+NERSEMBLE = [sys.executable, "-m", "nersemble_cli"]
 
 
 @dataclass(frozen=True)
@@ -22,49 +27,40 @@ class Run:
 
     seconds: float
     peak_bytes: int  # resident memory of the whole process tree, sampled; pages that are shared count once each
-    status: int
-    output: str
+    output: str = ""
 
 
-def _tree_bytes(root: int) -> int:
-    """Resident memory of a process and all its descendants (Linux: read from /proc)."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            with contextlib.suppress(OSError, IndexError, ValueError):
-                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                children.setdefault(parent, []).append(int(entry.name))
-    total, waiting = 0, [root]
-    while waiting:
-        process = waiting.pop()
-        waiting += children.get(process, [])
-        with contextlib.suppress(OSError, IndexError, ValueError):
-            total += int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return total
+Work = Callable[[], Run]
 
 
-def run(command: Sequence[str], env: Mapping[str, str] | None = None, sample: bool = True) -> Run:
-    """Runs a command to its end. Its output, both streams, is kept; the environment is ours plus `env`."""
-    peak, done = 0, threading.Event()
-    started = time.perf_counter()
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(env or {})}
-    )
+@dataclass(frozen=True)
+class Row:
+    """Something that is done in several ways, each a function that does it once.
 
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(SAMPLE_EVERY):
-            peak = max(peak, _tree_bytes(process.pid))
+    `asked` is how many times as long the official toolkit should take at least, `asked_of_limit` how many times as
+    long as the limit we may take at most. Times are shown for each of `n` units.
+    """
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    if sample:
-        watcher.start()
-    output, _ = process.communicate()
-    seconds = time.perf_counter() - started
-    done.set()
-    if sample:
-        watcher.join()
-    return Run(seconds, peak, process.returncode, output)
+    title: str
+    ours: Work
+    official: Work | None = None
+    limit: Work | None = None
+    limit_is: str = ""
+    asked: float | None = None
+    asked_of_limit: float | None = None
+    n: int = 1
+    unit: str = ""
+    rounds: int = 3
+
+
+@dataclass
+class Result:
+    """What was measured of a row, a list of runs for each contestant, in the order of the rounds."""
+
+    row: Row
+    ours: list[Run] = field(default_factory=list)
+    official: list[Run] = field(default_factory=list)
+    limit: list[Run] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -76,10 +72,91 @@ class Ratio:
     high: float
 
     def __str__(self) -> str:
+        if self.low == self.high:
+            return f"{self.median:.2f}×"
         return f"{self.median:.2f}× ({self.low:.2f}–{self.high:.2f})"
 
 
-def ratio(ours: Sequence[float], others: Sequence[float]) -> Ratio:
-    """How many times as long the others take, pair by pair."""
-    ratios = [other / our for our, other in zip(ours, others, strict=True)]
+def ratio(shorter: Sequence[float], longer: Sequence[float]) -> Ratio:
+    """How many times as long the second ones take, pair by pair."""
+    ratios = [b / a for a, b in zip(shorter, longer, strict=True)]
     return Ratio(statistics.median(ratios), min(ratios), max(ratios))
+
+
+def exponent(sizes: Sequence[float], costs: Sequence[float]) -> float:
+    """The b of cost = a · size^b that fits best (least squares of the logarithms)."""
+    return statistics.linear_regression([math.log(s) for s in sizes], [math.log(c) for c in costs]).slope
+
+
+def measure(row: Row) -> Result:
+    """Runs all contestants of a row in turn; who is first changes from round to round."""
+    result = Result(row)
+    contestants = [(row.ours, result.ours), (row.official, result.official), (row.limit, result.limit)]
+    for i in range(row.rounds):
+        start = i % len(contestants)
+        for work, runs in contestants[start:] + contestants[:start]:
+            if work is not None:
+                runs.append(work())
+    return result
+
+
+def _children(process: int) -> list[int]:
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for task in Path(f"/proc/{process}/task").iterdir():
+            with contextlib.suppress(OSError):
+                found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def _tree_bytes(root: int) -> int:
+    """Resident memory of a process and all its descendants (Linux: read from /proc)."""
+    total, waiting = 0, [root]
+    while waiting:
+        process = waiting.pop()
+        waiting += _children(process)
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            total += int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return total
+
+
+def run(
+    command: Sequence[str | Path],
+    env: Mapping[str, str] | None = None,
+    statuses: Sequence[int] = (0,),
+) -> Run:
+    """Runs a command to its end. Its output, both streams, is kept; the environment is ours plus `env`.
+
+    Ends the program if the command ends with another exit status than `statuses`.
+    """
+    peak, done = 0, threading.Event()
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+    )
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(SAMPLE_EVERY):
+            peak = max(peak, _tree_bytes(process.pid))
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    output, _ = process.communicate()
+    seconds = time.perf_counter() - started
+    done.set()
+    watcher.join()
+    if process.returncode not in statuses:
+        sys.exit(f"{output}\nfailed with status {process.returncode}: {command}")
+    return Run(seconds, peak, output)
+
+
+def run_inner(command: Sequence[str | Path], env: Mapping[str, str] | None = None) -> Run:
+    """`run` for a command that prints the seconds that count, as JSON in its last line."""
+    done = run(command, env)
+    return replace(done, seconds=json.loads(done.output.splitlines()[-1]))
