@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import shutil
 import stat
 import subprocess
 import sys
@@ -697,21 +696,6 @@ def test_help_loads_nothing_heavy() -> None:
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], env=environment(), check=True, stdout=subprocess.DEVNULL)
-
-
-def test_completion(monkeypatch: pytest.MonkeyPatch) -> None:
-    def complete(typed: str) -> list[str]:
-        words = typed.split(" ")
-        variables = {
-            "_NERSEMBLE_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(len(words) - 1),
-        }  # fmt: skip
-        process = subprocess.run(
-            [shutil.which("env") or "env", sys.executable, "-c", "from nersemble_cli.cli.app import app; app(prog_name='nersemble')"],
-            env=environment() | variables, capture_output=True, text=True, timeout=60, check=False,
-        )  # fmt: skip
-        return process.stdout.split()
-
-    assert complete("nersemble download nvs -p 4") == ["422", "443", "445", "475"]
 
 
 def test_threads_leave_no_trace(server: FaultServer, download: Download) -> None:

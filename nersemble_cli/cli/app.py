@@ -86,7 +86,7 @@ def main() -> None:
             signal.signal(getattr(signal, name), _terminate)
     _make_streams_robust()
     try:
-        app()
+        app(prog_name="nersemble")
     except SystemExit as end:
         if end.code == INTERRUPTED:
             typer.echo("\nInterrupted.", err=True)

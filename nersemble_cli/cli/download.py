@@ -34,7 +34,6 @@ def download(
             "--sequence",
             "-s",
             help="Only these sequences: GLASSES,FREE",
-            autocompletion=options.complete_sequence,
         ),
     ] = None,
     camera: Annotated[
@@ -43,7 +42,6 @@ def download(
             "--camera",
             "-c",
             help="Only the videos or images of these cameras (serials).",
-            autocompletion=options.complete_serial,
         ),
     ] = None,
     asset: Annotated[
@@ -53,7 +51,6 @@ def download(
             "-a",
             help="Only these kinds of files: calibration, images, alpha_maps, pointclouds (nvs), "
             "flame2023_tracking_v2 (mono); flame2023_tracking (mono, version 1) is fetched only when named.",
-            autocompletion=options.complete_asset,
         ),
     ] = None,
     pointcloud_frames: Annotated[

@@ -1,16 +1,14 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options that several commands share.
+
+`benchmark`, `participant`, `sequence`, `camera` and `asset` complete in the shell by their names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from nersemble_cli.core.benchmarks import BENCHMARKS, Benchmark, get_benchmark
-from nersemble_cli.core.errors import UsageError
-from nersemble_cli.core.plan import valid_sequences, valid_serials
 
 FolderOption = Annotated[
     Path | None,
@@ -29,57 +27,15 @@ WorkersOption = Annotated[
 ]
 
 
-def _completions(names: Iterable[object], incomplete: str) -> list[str]:
-    """The names that begin like what was typed after its last comma."""
-    typed, comma, last = incomplete.rpartition(",")
-    return [f"{typed}{comma}{name}" for name in names if str(name).startswith(last)]
-
-
-def _benchmarks_meant(context: typer.Context) -> list[Benchmark]:
-    """The benchmark typed so far; all of them if none is."""
-    # While an option's value is being typed, arguments before it are not assigned to parameters yet.
-    name = context.params.get("benchmark") or next(iter(context.args), "")
-    try:
-        return [get_benchmark(name)]
-    except UsageError:
-        return list(BENCHMARKS.values())
-
-
-def complete_benchmark(incomplete: str) -> list[str]:
-    return _completions(BENCHMARKS, incomplete)
-
-
-def complete_participant(context: typer.Context, incomplete: str) -> list[str]:
-    return _completions((p for b in _benchmarks_meant(context) for p in b.participants), incomplete)
-
-
-def complete_sequence(context: typer.Context, incomplete: str) -> list[str]:
-    names = dict.fromkeys(name for b in _benchmarks_meant(context) for name in valid_sequences(b))
-    return _completions(names, incomplete)
-
-
-def complete_serial(context: typer.Context, incomplete: str) -> list[str]:
-    names = dict.fromkeys(name for b in _benchmarks_meant(context) for name in valid_serials(b))
-    return _completions(names, incomplete)
-
-
-def complete_asset(context: typer.Context, incomplete: str) -> list[str]:
-    names = dict.fromkeys(asset.name for b in _benchmarks_meant(context) for asset in b.assets)
-    return _completions(names, incomplete)
-
-
 BenchmarkArgument = Annotated[
     str,
     typer.Argument(
         metavar="nvs|mono|svfr",
         help="The benchmark's task.",
-        autocompletion=complete_benchmark,
         show_default=False,
     ),
 ]
 ParticipantsOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--participant", "-p", help="Only these participants: 388,422", autocompletion=complete_participant
-    ),
+    typer.Option("--participant", "-p", help="Only these participants: 388,422"),
 ]

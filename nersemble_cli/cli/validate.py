@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nersemble_cli.cli.options import FolderOption, JsonOption, complete_benchmark
+from nersemble_cli.cli.options import FolderOption, JsonOption
 
 
 def validate(
@@ -22,7 +22,6 @@ def validate(
             metavar="nvs|mono|svfr",
             help="The submission's task.",
             show_default="recognised from the contents",
-            autocompletion=complete_benchmark,
         ),
     ] = None,
     folder: FolderOption = None,

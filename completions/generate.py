@@ -1,0 +1,101 @@
+"""Writes the shells' completion scripts, and the table that answers a TAB.
+
+    python completions/generate.py            writes what is not current
+    python completions/generate.py --check    only says so: exit status 1
+
+The scripts are those that `nersemble --install-completion` installs, but for the first TAB in zsh.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from nersemble_cli.cli.app import app
+from nersemble_cli.cli.completion import INSTRUCTION, TABLE
+from nersemble_cli.core.benchmarks import BENCHMARKS, MONO, Benchmark
+from nersemble_cli.core.plan import valid_sequences, valid_serials
+
+HERE = Path(__file__).parent
+SCRIPTS = {"bash": "nersemble.bash", "zsh": "_nersemble", "fish": "nersemble.fish"}
+
+# zsh runs the file at the first TAB, as a function of the file's name. Typer's script only defines things then.
+FIRST_TAB = """
+if [[ $funcstack[1] = _nersemble ]]; then
+  _nersemble_completion
+fi
+"""
+
+
+def values(benchmark: Benchmark) -> dict[str, list[str]]:
+    """What a parameter of each name takes."""
+    return {
+        "participant": [str(participant) for participant in benchmark.participants],
+        "sequence": list(valid_sequences(benchmark)),
+        "camera": list(valid_serials(benchmark)),
+        "asset": [asset.name for asset in benchmark.assets],
+    }
+
+
+def parameter(of: Any) -> dict[str, Any]:
+    alternatives = (of.metavar or "").split("|")  # nvs|mono|svfr
+    choices = [word for word in alternatives if word.isalnum()] if len(alternatives) > 1 else []
+    return {"name": of.name, "choices": choices}
+
+
+def describe(command: Any, parent: typer.Context | None = None) -> dict[str, Any]:
+    """What can be typed after a command, and after its own commands."""
+    context = typer.Context(command, parent=parent, **command.context_settings)
+    shown = [p for p in command.get_params(context) if not getattr(p, "hidden", False)]
+    return {
+        "help": command.get_short_help_str(limit=100),
+        "options": [
+            {
+                **parameter(p),
+                "names": sorted([*p.opts, *p.secondary_opts], key=len, reverse=True),
+                "help": (p.help or "").partition("\n")[0],
+                "is_flag": p.is_flag,
+                "is_repeatable": p.multiple,
+            }
+            for p in shown
+            if p.param_type_name == "option"
+        ],
+        "arguments": [parameter(p) for p in shown if p.param_type_name == "argument"],
+        "commands": {name: describe(sub, context) for name, sub in getattr(command, "commands", {}).items()},
+    }
+
+
+def script(shell: str) -> str:
+    command = [sys.executable, "-m", "nersemble_cli"]
+    environment = {**os.environ, INSTRUCTION: f"source_{shell}"}
+    printed = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    text = printed.strip() + "\n"  # zsh wants #compdef in the first line
+    return text + FIRST_TAB if shell == "zsh" else text
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing")
+    only_check = parser.parse_args().check
+    benchmarks = {b.name: values(b) for b in BENCHMARKS.values()}
+    benchmarks[MONO.folder] = benchmarks[MONO.name]  # what the official toolkit calls it
+    table = {"benchmarks": benchmarks, "command": describe(typer.main.get_command(app))}
+    contents = {TABLE: json.dumps(table, indent=1) + "\n"}
+    contents |= {HERE / name: script(shell) for shell, name in SCRIPTS.items()}
+    stale = [path for path, text in contents.items() if not path.is_file() or path.read_text("utf-8") != text]
+    for path in stale:
+        if not only_check:
+            path.write_text(contents[path], "utf-8")
+        print(path.name, "is not current" if only_check else "written")
+    return 1 if only_check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+complete --command nersemble --no-files --arguments "(env _NERSEMBLE_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) nersemble)" --condition "env _NERSEMBLE_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) nersemble"
