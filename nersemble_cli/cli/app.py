@@ -5,20 +5,23 @@ from __future__ import annotations
 import errno
 import io
 import os
+import shutil
 import signal
 import sys
+from inspect import cleandoc
 from types import FrameType
 from typing import Annotated
 
 import typer
 
 from nersemble_cli import __version__
-from nersemble_cli.cli import download, inspect, pack, validate
+from nersemble_cli.cli import doctor, download, inspect, pack, validate
 from nersemble_cli.core.errors import NersembleError
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141  # as a shell reports it
 DEBUG_VARIABLE = "NERSEMBLE_DEBUG"
+NARROW = 80  # columns; panels beside each other would cut names there
 
 app = typer.Typer(
     name="nersemble",
@@ -27,10 +30,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("download")(download.download)
-app.command("inspect")(inspect.inspect)
-app.command("validate")(validate.validate)
-app.command("pack")(pack.pack)
+for command, examples in (
+    (download.download, ("nersemble download svfr", "nersemble download nvs -p 388 -a calibration,images")),
+    (inspect.inspect, ("nersemble inspect", "nersemble inspect submission.zip")),
+    (pack.pack, ("nersemble pack nvs renders/ submission.zip",)),
+    (validate.validate, ("nersemble validate submission.zip", "nersemble validate submission.zip --json")),
+    (doctor.doctor, ("nersemble doctor",)),
+):
+    paragraphs = cleandoc(command.__doc__ or "").split("\n\n")
+    app.command(
+        help="\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs),  # Rich would keep the lines
+        epilog="\n\n".join(["Examples:" if len(examples) > 1 else "Example:", *examples]),
+    )(command)
 
 
 def _show_version(wanted: bool) -> None:
@@ -85,6 +96,7 @@ def main() -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), _terminate)
     _make_streams_robust()
+    app.rich_markup_mode = "rich" if shutil.get_terminal_size().columns >= NARROW else None
     try:
         app(prog_name="nersemble")
     except SystemExit as end:

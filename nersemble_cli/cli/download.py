@@ -33,7 +33,9 @@ def download(
         typer.Option(
             "--sequence",
             "-s",
+            metavar="NAME",
             help="Only these sequences: GLASSES,FREE",
+            rich_help_panel=options.SELECTION,
         ),
     ] = None,
     camera: Annotated[
@@ -41,7 +43,9 @@ def download(
         typer.Option(
             "--camera",
             "-c",
-            help="Only the videos or images of these cameras (serials).",
+            metavar="SERIAL",
+            help="Only the videos or images of these cameras.",
+            rich_help_panel=options.SELECTION,
         ),
     ] = None,
     asset: Annotated[
@@ -49,8 +53,10 @@ def download(
         typer.Option(
             "--asset",
             "-a",
+            metavar="NAME",
             help="Only these kinds of files: calibration, images, alpha_maps, pointclouds (nvs), "
             "flame2023_tracking_v2 (mono); flame2023_tracking (mono, version 1) is fetched only when named.",
+            rich_help_panel=options.SELECTION,
         ),
     ] = None,
     pointcloud_frames: Annotated[
@@ -60,6 +66,7 @@ def download(
             metavar="0|all|0,5,10-20",
             help="The timesteps whose point clouds are wanted (nvs; 18.5 MB each).",
             show_default="0",
+            rich_help_panel=options.SELECTION,
         ),
     ] = None,
     workers: Annotated[
@@ -67,6 +74,7 @@ def download(
         typer.Option(
             "--workers",
             "-j",
+            metavar="N",
             min=1,
             max=64,
             help="How many files to fetch at a time.",
@@ -84,16 +92,19 @@ def download(
         typer.Option(
             "--url",
             metavar="URL",
-            help="The URL of your access mail. Better set NERSEMBLE_BENCHMARK_URL: other users of this machine "
-            "can see command lines.",
-            show_default=False,
+            help="The URL of your access mail. Better set the variable: other users of this machine can see "
+            "command lines.",
+            show_default="$NERSEMBLE_BENCHMARK_URL, .env, ~/.config/nersemble_benchmark/.env",
         ),
     ] = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Fetch a benchmark's data. Run again, it goes on where it stopped; what is complete costs no request.
+    """Fetch a benchmark's data.
 
-    Fetched by default are all assets but version 1 of the tracking, and point clouds of timestep 0 only.
+    Run again, it goes on where it stopped; what is complete costs no request. Fetched by default are all assets
+    but version 1 of the tracking, and point clouds of timestep 0 only.
+
+    Exit status: 0 all is there, 1 some files could not be fetched, 2 wrong usage.
     """
     from nersemble_cli.cli.output import Output
     from nersemble_cli.core.benchmarks import get_benchmark

@@ -34,7 +34,9 @@ def inspect(
     ] = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Say what is in the benchmark folder and what is missing; or, with a PATH, what is in that file.
+    """Say what is there, missing, or in a file.
+
+    Without a PATH it is the benchmark folder that is looked at.
 
     Exit status: 0; 1 if --verify finds a damaged file, or the file at PATH is damaged.
     """

@@ -10,11 +10,14 @@ from typing import Annotated
 
 import typer
 
+SELECTION = "What is meant (everything unless told)"
+
 FolderOption = Annotated[
     Path | None,
     typer.Option(
         "--folder",
         "-f",
+        metavar="FOLDER",
         help="The benchmark folder.",
         # Not Typer's envvar: a folder of the environment may be missing, one that was named may not.
         show_default="$NERSEMBLE_BENCHMARK_FOLDER, ./nersemble_benchmark",
@@ -23,7 +26,9 @@ FolderOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, and nothing else.")]
 WorkersOption = Annotated[
     int | None,
-    typer.Option("--workers", "-j", min=1, help="How many to do at a time.", show_default="fits this machine"),
+    typer.Option(
+        "--workers", "-j", metavar="N", min=1, help="How many to do at a time.", show_default="fits this machine"
+    ),
 ]
 
 
@@ -37,5 +42,7 @@ BenchmarkArgument = Annotated[
 ]
 ParticipantsOption = Annotated[
     list[str] | None,
-    typer.Option("--participant", "-p", help="Only these participants: 388,422"),
+    typer.Option(
+        "--participant", "-p", metavar="ID", help="Only these participants: 388,422", rich_help_panel=SELECTION
+    ),
 ]

@@ -22,7 +22,9 @@ def pack(
     out: Annotated[Path, typer.Argument(metavar="OUT.zip", help="The zip to write.", show_default=False)],
     folder: FolderOption = None,
     workers: WorkersOption = None,
-    crf: Annotated[int, typer.Option("--crf", min=0, max=51, help="Quality of the videos; lower is better.")] = 14,
+    crf: Annotated[
+        int, typer.Option("--crf", metavar="N", min=0, max=51, help="Quality of the videos; lower is better.")
+    ] = 14,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.zip if it is there.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the renders.")] = False,
     allow_incomplete: Annotated[
@@ -30,15 +32,15 @@ def pack(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Turn a folder of results into a validated submission.
+    """Turn results into a validated submission.
 
-    nvs and mono: RENDERS/{participant}/{sequence}/cam_{serial}/*.png, or an encoded cam_{serial}.mp4.
+    nvs, mono: RENDERS/{participant}/{sequence}/cam_{serial}/*.png, or an encoded cam_{serial}.mp4.
+
     svfr: RENDERS/{participant}/{sequence}_{timestep}_{serial}/mesh_posed.ply, mesh_neutral.ply, landmarks_*.npy.
 
     All of it is checked before the first frame is encoded, and the zip before it gets its name.
-    Exit status: 0 packed, 1 the renders cannot be packed, 2 wrong usage.
 
-    Example: nersemble pack nvs renders/ submission.zip
+    Exit status: 0 packed, 1 the renders cannot be packed, 2 wrong usage.
     """
     from nersemble_cli.cli.output import Output
     from nersemble_cli.core.memory import keep_freed_memory

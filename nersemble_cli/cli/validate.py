@@ -31,12 +31,11 @@ def validate(
     strict: Annotated[bool, typer.Option("--strict", help="Count warnings as errors.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Find everything that is wrong with a submission, before an upload is spent on it.
+    """Find what is wrong with a submission.
 
-    Every video is decoded to its last frame and every mesh parsed, without unpacking and without network.
+    All of it, before an upload is spent: every video is decoded to its last frame and every mesh parsed, without unpacking and without network.
+
     Exit status: 0 valid, 1 not valid, 2 wrong usage.
-
-    Example: nersemble validate submission.zip
     """
     from nersemble_cli.cli.findings import show_report, tally
     from nersemble_cli.cli.output import Output

@@ -1,0 +1,70 @@
+"""`nersemble doctor`: what there is on this machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nersemble_cli.cli.options import FolderOption, JsonOption
+
+
+def doctor(folder: FolderOption = None, as_json: JsonOption = False) -> None:
+    """Say what nersemble finds on this machine.
+
+    Versions, ffmpeg, OpenGL, FLAME model, settings and free space: what to paste into a report of a fault. Your
+    benchmark URL is not shown.
+    """
+    from nersemble_cli.cli.output import Output, plain_table
+    from nersemble_cli.core.diagnosis import diagnose
+
+    out = Output(as_json)
+    found = diagnose(folder)
+    table = plain_table("", "")
+    table.show_header = False
+    table.columns[1].overflow = "fold"
+    for name, text, style in _rows(found):
+        table.add_row(name, text, style=style)
+    out.table(table)
+    out.json({"schema_version": 1, **found})
+
+
+def _rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What it is, what was found, and a style."""
+    from nersemble_cli.cli.output import human_size
+
+    def row(name: str, text: str | None, otherwise: str) -> tuple[str, str, str]:
+        return (name, text, "") if text else (name, otherwise, "yellow")
+
+    libraries = found["libraries"]
+    ffmpeg, model, folder = found["ffmpeg"], found["flame_model"], found["folder"]
+    installed = [f"{name} {version}" for name, version in libraries.items() if version]
+    missing = ", ".join(name for name, version in libraries.items() if version is None and name != "torch")
+    rights = "" if folder["writable"] else ", not writable"
+    state = f"{folder['path']} ({'there' if folder['exists'] else 'not there yet'}{rights})"
+    return [
+        ("nersemble", f"{found['nersemble']}, Python {found['python']}, {found['system']}", ""),
+        row("libraries", ", ".join(installed), "none"),
+        *([("", f"missing: {missing}", "red")] if missing else []),
+        row(
+            "ffmpeg",
+            ffmpeg and f"{ffmpeg['version']} with libx264, {ffmpeg['path']}",
+            "none with libx264: apt-get install ffmpeg, or conda install ffmpeg",
+        ),
+        row(
+            "OpenGL",
+            "works" if found["opengl"] else None,
+            "does not work, so no pictures: apt-get install libgl1 libegl1 libglib2.0-0",
+        ),
+        row("display", "yes" if found["display"] else None, "none: visualize writes files instead"),
+        row("torch", libraries["torch"], "not installed, needed for FLAME: pip install 'nersemble-cli[flame]'"),
+        row(
+            "FLAME model",
+            model["path"] if model["found"] else None,
+            f"not at {model['path']}: download flame2023.pkl from https://flame.is.tue.mpg.de",
+        ),
+        row(
+            "URL",
+            "configured" if found["url_configured"] else None,
+            "not configured: nersemble download svfr says how to get access",
+        ),
+        ("folder", f"{state}, {human_size(folder['free_bytes'])} free", ""),
+    ]

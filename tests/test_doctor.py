@@ -1,0 +1,52 @@
+"""`nersemble doctor`: true about this machine, and silent about the URL."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nersemble_cli.core import diagnosis
+from tests.conftest import Run
+
+
+@pytest.fixture(autouse=True)
+def _no_rendering(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "opengl" not in request.node.name:
+        monkeypatch.setattr(diagnosis, "opengl_works", lambda: True)
+
+
+def test_doctor_says_what_is_there(
+    run: Run, tmp_path: Path, flame_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NERSEMBLE_FLAME_MODEL", str(flame_model))
+    found = json.loads(run("doctor", "-f", tmp_path, "--json").out)
+    assert found["schema_version"] == 1
+    assert found["libraries"]["numpy"] == np.__version__
+    assert found["ffmpeg"]["libx264"]
+    assert found["flame_model"]["found"]
+    assert found["folder"]["exists"]
+    assert found["folder"]["free_bytes"] > 0
+    assert not found["url_configured"]
+
+
+def test_doctor_never_shows_the_url(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NERSEMBLE_BENCHMARK_URL", "https://user:pass@s3cret.example/s3cret")
+    for options in ([], ["--json"]):
+        result = run("doctor", *options)
+        assert result.status == 0
+        assert "s3cret" not in result.out + result.err
+    assert json.loads(result.out)["url_configured"]
+
+
+def test_doctor_without_a_model_says_where_to_get_it(run: Run) -> None:
+    out = run("doctor").out
+    assert "~/.cache/FLAME/flame2023.pkl" in out and "flame.is.tue.mpg.de" in out
+
+
+def test_opengl_that_kills_the_process_is_found_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "pyvista.py").write_text("import os\nos.abort()\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert not diagnosis.opengl_works()
