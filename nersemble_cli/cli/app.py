@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from nersemble_cli import __version__
-from nersemble_cli.cli import doctor, download, inspect, pack, validate
+from nersemble_cli.cli import demo, doctor, download, inspect, pack, validate
 from nersemble_cli.core.errors import NersembleError
 
 INTERRUPTED = 130
@@ -35,6 +35,7 @@ for command, examples in (
     (inspect.inspect, ("nersemble inspect", "nersemble inspect submission.zip")),
     (pack.pack, ("nersemble pack nvs renders/ submission.zip",)),
     (validate.validate, ("nersemble validate submission.zip", "nersemble validate submission.zip --json")),
+    (demo.demo, ("nersemble demo", "nersemble demo my_demo")),
     (doctor.doctor, ("nersemble doctor",)),
 ):
     paragraphs = cleandoc(command.__doc__ or "").split("\n\n")

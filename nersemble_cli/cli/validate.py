@@ -33,7 +33,8 @@ def validate(
 ) -> None:
     """Find what is wrong with a submission.
 
-    All of it, before an upload is spent: every video is decoded to its last frame and every mesh parsed, without unpacking and without network.
+    All of it, before an upload is spent: every video is decoded to its last frame and every mesh parsed, without
+    unpacking and without network.
 
     Exit status: 0 valid, 1 not valid, 2 wrong usage.
     """

@@ -17,7 +17,7 @@ from nersemble_cli.core.parallel import cpu_count
 from nersemble_cli.core.settings import find_flame_model, find_folder, find_url
 from nersemble_cli.core.video import find_ffmpeg
 
-LIBRARIES = ("av", "numpy", "opencv-python", "pypcd4", "pyvista", "requests", "torch", "trimesh", "typer", "vtk")
+LIBRARIES = ("av", "numpy", "pypcd4", "pyvista", "requests", "torch", "trimesh", "typer", "vtk")
 
 
 def diagnose(folder: Path | None = None) -> dict[str, Any]:

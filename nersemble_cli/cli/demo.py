@@ -1,0 +1,161 @@
+"""`nersemble demo`: the whole tool at work on a made-up benchmark."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from nersemble_cli.cli.output import Output
+
+SERVER, RENDERS, FLAME = "made_up_server", "renders", "flame"
+SUBMISSION, FAULTY = "made_up.zip", "made_up_with_mistakes.zip"
+VIDEO = "nersemble_benchmark/nvs/388/sequences/GLASSES/images/cam_222200042.mp4"
+N_FRAMES = 6
+PARTICIPANTS = {"nvs": [388], "mono": [393], "svfr": [17]}
+TRAINING_SEQUENCE = "EXP-1-head"
+
+
+def demo(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FOLDER]", help="A new or empty folder to work in; it is kept.", show_default=False
+        ),
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the temporary folder that is used without FOLDER.")
+    ] = False,
+) -> None:
+    """Try every command on a made-up benchmark.
+
+    A small benchmark in the official layout is made up, served on this machine, downloaded, inspected, drawn, packed
+    and validated with the real commands. Needs no access and no network, less than a minute and 200 MB. Your
+    settings are not touched.
+    """
+    from nersemble_cli.cli.output import Output
+
+    out = Output()
+    begun = time.monotonic()
+    with _workplace(folder, keep) as (place, kept):
+        try:
+            _play(place, out)
+        finally:
+            if kept:
+                _say(out, f"Kept in {place}")
+        _say(out, f"Done in {time.monotonic() - begun:.0f} s. Nothing of it was real: the heads are made up.")
+        if kept:
+            _show_hints(place, out)
+        else:
+            out.print("The folder is removed now. To keep one to play with: nersemble demo my_demo")
+
+
+@contextmanager
+def _workplace(folder: Path | None, keep: bool) -> Iterator[tuple[Path, bool]]:
+    """The folder to work in, and whether it stays."""
+    from nersemble_cli.core.errors import UsageError
+
+    if folder is None and not keep:
+        with tempfile.TemporaryDirectory(prefix="nersemble_demo_", ignore_cleanup_errors=True) as temporary:
+            yield Path(temporary), False
+        return
+    if folder is None:
+        folder = Path(tempfile.mkdtemp(prefix="nersemble_demo_"))
+    elif folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UsageError(f"{folder} is there already.", "Give a new or an empty folder: nersemble demo my_demo")
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder.absolute(), True
+
+
+def _play(place: Path, out: Output) -> None:
+    from nersemble_cli.core.benchmarks import NVS
+    from nersemble_cli.core.synthetic import Recipe, make_benchmark, write_flame_model
+    from nersemble_cli.core.synthetic.results import plant_mistakes, write_renders
+    from nersemble_cli.core.synthetic.server import serving
+
+    recipe = Recipe(n_frames=N_FRAMES)
+    _say(out, f"Making up a benchmark of {N_FRAMES} frames, in the official layout and size …")
+    server = make_benchmark(place / SERVER, recipe, PARTICIPANTS, sequences=["GLASSES", TRAINING_SEQUENCE],
+                            images_per_participant=100)  # fmt: skip
+    model = write_flame_model(place / FLAME)
+    with serving(server) as url:
+        environment = _environment(url, model)
+
+        def run(*words: str, status: int = 0) -> None:
+            _run(words, status, place, environment, out)
+
+        _say(out, "Download: a participant of each of the three tasks, from a server on this machine")
+        run("download", "nvs", "-p", "388")
+        run("download", "mono", "-p", "393", "-s", f"{TRAINING_SEQUENCE},FREE")
+        run("download", "svfr", "-p", "17")
+        _say(out, "Inspect: what is there, and what is in a file")
+        run("inspect", "-p", "388,393,17")
+        run("inspect", VIDEO)
+        _say(out, "Your method would now train, and render the hold-out cameras; here they are drawn …")
+        write_renders(place / RENDERS, NVS, recipe)
+        _say(out, "Pack: checked, encoded, and checked again")
+        run("pack", "nvs", RENDERS, SUBMISSION)
+        _say(out, "Validate: as you would the zip of any other tool")
+        run("validate", SUBMISSION)
+        plant_mistakes(place / SUBMISSION, place / FAULTY, NVS, recipe)
+        _say(out, "Validate again, with three mistakes planted: a frame cut off, a video damaged, a video left out")
+        run("validate", FAULTY, status=1)
+
+
+def _environment(url: str, model: Path) -> dict[str, str]:
+    """This process's environment with settings for the demo alone, which come before the user's own."""
+    import nersemble_cli
+    from nersemble_cli.core.settings import FLAME_VARIABLE, FOLDER_VARIABLE, URL_VARIABLE
+
+    package = str(Path(nersemble_cli.__file__).parent.parent)
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **os.environ,
+        URL_VARIABLE: url,
+        FOLDER_VARIABLE: "nersemble_benchmark",
+        FLAME_VARIABLE: str(model),
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+        "PYTHONPATH": os.pathsep.join(paths),
+    }
+
+
+def _run(words: tuple[str, ...], status: int, place: Path, environment: Mapping[str, str], out: Output) -> None:
+    """Runs a command as a user would. Raises `NersembleError` if it ends otherwise than it should."""
+    from nersemble_cli.core.errors import NersembleError
+
+    line = " ".join(["nersemble", *words])
+    out.print()
+    out.print(f"$ {line}", style="bold cyan")
+    command = [sys.executable, "-m", "nersemble_cli", *words]
+    found = subprocess.run(command, cwd=place, env=environment, stdin=subprocess.DEVNULL, check=False).returncode
+    if found != status:
+        raise NersembleError(
+            f"'{line}' ended with exit status {found} instead of {status}.",
+            "Its message is above. If it is a fault of nersemble, report it with what this prints: nersemble doctor",
+        )
+
+
+def _say(out: Output, text: str) -> None:
+    out.print()
+    out.print(text, style="bold")
+
+
+def _show_hints(place: Path, out: Output) -> None:
+    out.print("To play on:")
+    for line in (
+        f"cd {place}",
+        "nersemble inspect",
+        f"nersemble inspect {FAULTY}",
+        f"nersemble validate {SUBMISSION} --json",
+    ):
+        out.print(line, indent=2)

@@ -1,0 +1,49 @@
+"""What a method would make of the made-up benchmark: renders of its hold-out cameras, and a submission gone wrong."""
+
+from __future__ import annotations
+
+import tempfile
+import zipfile
+from pathlib import Path
+
+from nersemble_cli.core.benchmarks import Benchmark, VideoSlot
+from nersemble_cli.core.parallel import cpu_count, in_threads
+from nersemble_cli.core.synthetic.benchmark import Recipe, png, render_frames
+from nersemble_cli.core.video import encode_video
+
+
+def write_renders(folder: Path, benchmark: Benchmark, recipe: Recipe) -> Path:
+    """PNGs of every frame that a submission must hold, as `nersemble pack` reads them."""
+
+    def write(slot: VideoSlot) -> None:
+        target = folder / slot.path.removesuffix(".mp4")
+        target.mkdir(parents=True)
+        frames = render_frames(benchmark, slot.participant, slot.sequence, slot.serial, recipe)
+        for timestep, frame in enumerate(frames):
+            (target / f"{timestep:05d}.png").write_bytes(png(frame))
+
+    for _ in in_threads(lambda slot, _: write(slot), benchmark.video_slots, cpu_count()):
+        pass
+    return folder
+
+
+def plant_mistakes(submission: Path, target: Path, benchmark: Benchmark, recipe: Recipe) -> Path:
+    """A copy of a video submission with three mistakes: a video that lacks a frame, a damaged one, a missing one."""
+    short, damaged, missing = benchmark.video_slots[:3]
+    with zipfile.ZipFile(submission) as source:
+        files = {name: source.read(name) for name in source.namelist()}
+    with tempfile.TemporaryDirectory() as place:
+        video = Path(place) / "short.mp4"
+        frames = list(render_frames(benchmark, short.participant, short.sequence, short.serial, recipe))
+        assert benchmark.fps is not None
+        encode_video(frames[:-1], video, benchmark.width, benchmark.height, benchmark.fps)
+        files[short.path] = video.read_bytes()
+    data = bytearray(files[damaged.path])
+    middle = len(data) // 2
+    data[middle : middle + 2000] = bytes(2000)  # its header stays fine
+    files[damaged.path] = bytes(data)
+    del files[missing.path]
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return target
