@@ -38,9 +38,9 @@ def demo(
 ) -> None:
     """Try every command on a made-up benchmark.
 
-    A small benchmark in the official layout is made up, served on this machine, downloaded, inspected, drawn, packed
-    and validated with the real commands. Needs no access and no network, less than a minute and 200 MB. Your
-    settings are not touched.
+    A small benchmark in the official layout is made up, served on this machine, downloaded, inspected, packed and
+    validated with the real commands. Needs no access and no network, less than a minute, and 200 MB of space.
+    Your settings are not touched.
     """
     from nersemble_cli.cli.output import Output
 
@@ -107,7 +107,7 @@ def _play(place: Path, out: Output) -> None:
         _say(out, "Validate: as you would the zip of any other tool")
         run("validate", SUBMISSION)
         plant_mistakes(place / SUBMISSION, place / FAULTY, NVS, recipe)
-        _say(out, "Validate again, with three mistakes planted: a frame cut off, a video damaged, a video left out")
+        _say(out, "Validate again, three mistakes planted: a frame cut off, a video damaged, a video left out")
         run("validate", FAULTY, status=1)
 
 
@@ -141,7 +141,7 @@ def _run(words: tuple[str, ...], status: int, place: Path, environment: Mapping[
     if found != status:
         raise NersembleError(
             f"'{line}' ended with exit status {found} instead of {status}.",
-            "Its message is above. If it is a fault of nersemble, report it with what this prints: nersemble doctor",
+            "Its message is above. For a report of the fault: nersemble doctor",
         )
 
 

@@ -66,18 +66,29 @@ def metadata_path(benchmark: Benchmark, folder: Path) -> Path:
     return folder / benchmark.folder / "metadata.json"
 
 
-def load_timesteps(benchmark: Benchmark, folder: Path) -> dict[Sequence, range | tuple[int, ...]]:
-    """The timesteps in `metadata.json` of a benchmark folder; empty if there is none."""
+def _load_document(benchmark: Benchmark, folder: Path) -> Any:
+    """What is in `metadata.json` of a benchmark folder; None if there is none."""
     path = metadata_path(benchmark, folder)
     if not path.is_file():
-        return {}
+        return None
     try:
-        document = json.loads(path.read_text("utf-8"))
+        return json.loads(path.read_text("utf-8"))
     except (ValueError, RecursionError) as error:
         raise InvalidInputError(
             f"{path} is not JSON: {error}.", f"Delete it and run: nersemble download {benchmark.name}"
         ) from error
-    return parse_timesteps(benchmark, document)
+
+
+def load_timesteps(benchmark: Benchmark, folder: Path) -> dict[Sequence, range | tuple[int, ...]]:
+    """The timesteps in `metadata.json` of a benchmark folder; empty if there is none."""
+    document = _load_document(benchmark, folder)
+    return {} if document is None else parse_timesteps(benchmark, document)
+
+
+def is_made_up(benchmark: Benchmark, folder: Path) -> bool:
+    """Whether the benchmark in `folder` is a made-up one (`nersemble demo`)."""
+    document = _load_document(benchmark, folder)
+    return isinstance(document, dict) and document.get("synthetic") is True
 
 
 def load_metadata(benchmark: Benchmark, folder: Path) -> dict[Sequence, int]:
@@ -141,6 +152,8 @@ def frame_counts(benchmark: Benchmark, folder: Path | None = None, url: str | No
         try:
             path = metadata_path(benchmark, folder)
             take(load_metadata(benchmark, folder), str(path))
+            if is_made_up(benchmark, folder):
+                notes.append(f"The benchmark in {folder} is made up: what fits it is nothing to upload.")
         except (InvalidInputError, OSError) as error:
             notes.append(f"not used: {error}")
         if wanted - counts.keys():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -288,7 +288,7 @@ def _write_tracking(folder: Path, participant: int, sequence: str, recipe: Recip
 def make_benchmark(
     folder: Path,
     recipe: Recipe | None = None,
-    participants: dict[str, Iterable[int]] | None = None,
+    participants: Mapping[str, Iterable[int]] | None = None,
     serials: Iterable[str] | None = None,
     sequences: Iterable[str] | None = None,
     pointclouds: Iterable[int] = (0,),
@@ -301,7 +301,7 @@ def make_benchmark(
     hold-out cameras their calibration, as on the server. `pointclouds` are the timesteps that get one.
     """
     recipe = recipe or Recipe()
-    wanted = participants or {b.name: b.participants[:1] for b in BENCHMARKS.values()}
+    wanted: Mapping[str, Iterable[int]] = participants or {b.name: b.participants[:1] for b in BENCHMARKS.values()}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "SYNTHETIC.txt").write_text(NOTICE, "utf-8")
     videos: list[_Video] = []

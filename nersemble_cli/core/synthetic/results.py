@@ -1,4 +1,4 @@
-"""What a method would make of the made-up benchmark: renders of its hold-out cameras, and a submission gone wrong."""
+"""What a method makes of the made-up benchmark: renders of hold-out cameras, and a submission gone wrong."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write_renders(folder: Path, benchmark: Benchmark, recipe: Recipe) -> Path:
 
 
 def plant_mistakes(submission: Path, target: Path, benchmark: Benchmark, recipe: Recipe) -> Path:
-    """A copy of a video submission with three mistakes: a video that lacks a frame, a damaged one, a missing one."""
+    """A copy of a video submission with mistakes: a video lacks a frame, one is damaged, one is missing."""
     short, damaged, missing = benchmark.video_slots[:3]
     with zipfile.ZipFile(submission) as source:
         files = {name: source.read(name) for name in source.namelist()}

@@ -1,0 +1,96 @@
+"""`nersemble demo`: the real commands on a made-up benchmark, in a place of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from nersemble_cli.core.submission.validation import validate_submission
+from nersemble_cli.core.synthetic.server import serving
+from tests.conftest import Run
+
+ROOT = Path(__file__).parent.parent
+SURROUNDINGS = ("NERSEMBLE_BENCHMARK_URL", "NERSEMBLE_BENCHMARK_FOLDER", "NERSEMBLE_FLAME_MODEL")
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """The folder of a demo, and how it went: a user with settings of his own, behind a proxy, in a narrow pipe."""
+    home = tmp_path_factory.mktemp("home")
+    config = home / ".config" / "nersemble_benchmark"
+    config.mkdir(parents=True)
+    (config / ".env").write_text('NERSEMBLE_BENCHMARK_URL = "https://real-s3cret.example"\n')
+    environment = {name: value for name, value in os.environ.items() if name not in SURROUNDINGS} | {
+        "HOME": str(home), "NO_COLOR": "1", "COLUMNS": "60", "PYTHONPATH": str(ROOT),
+        "NERSEMBLE_BENCHMARK_FOLDER": str(home / "real"), "http_proxy": "http://127.0.0.1:9",
+    }  # fmt: skip
+    place = home / "my_demo"
+    command = [sys.executable, "-m", "nersemble_cli", "demo", str(place)]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=300, check=False, cwd=home
+    )
+    return place, done
+
+
+def test_demo_runs_the_real_commands(played: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    _, done = played
+    assert done.returncode == 0, done.stderr
+    commands = [line.split()[2] for line in done.stdout.splitlines() if line.startswith("$ nersemble ")]
+    assert commands == sorted(commands, key=["download", "inspect", "visualize", "pack", "validate"].index)
+    assert set(commands) >= {"download", "inspect", "pack", "validate"}
+    assert "made_up.zip is a valid nvs submission" in done.stdout
+    for code in ("missing_file", "wrong_frame_count", "damaged_video"):
+        assert f"error {code} (1)" in done.stdout
+    assert "made_up_with_mistakes.zip is not a valid nvs submission: 3 errors." in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_demo_leaves_the_users_settings_alone(played: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    place, done = played
+    home = place.parent
+    assert "s3cret" not in done.stdout + done.stderr
+    assert (home / ".config/nersemble_benchmark/.env").read_text().count("\n") == 1
+    assert not (home / "real").exists()
+    assert not (home / ".cache" / "FLAME").exists()
+
+
+def test_demo_cannot_be_taken_for_a_submission(played: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    place, done = played
+    assert "is made up" in done.stderr
+    assert "Made up" in (place / "made_up_server" / "SYNTHETIC.txt").read_text()
+    real = validate_submission(place / "made_up.zip")  # as it would be for the benchmark itself
+    assert {finding.code for finding in real.errors} == {"wrong_frame_count"}
+    assert len(real.errors) == 15
+
+
+def test_demo_wants_an_empty_folder(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    result = run("demo", tmp_path)
+    assert result.status == 2
+    assert "is there already" in result.err and "my_demo" in result.err
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_server_serves_its_folder_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "secret.txt").write_text("secret")
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / "file.txt").write_text("0123456789")
+    with serving(folder) as url:
+        assert urllib.request.urlopen(f"{url}/file.txt").read() == b"0123456789"
+        part = urllib.request.Request(f"{url}/file.txt", headers={"Range": "bytes=4-"})
+        with urllib.request.urlopen(part) as answer:
+            assert (answer.status, answer.read()) == (206, b"456789")
+        for name in ("nothing.txt", "%2e%2e/secret.txt"):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(f"{url}/{name}")
+            assert refused.value.code == 404
+            refused.value.close()
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"{url}/file.txt", timeout=5)
