@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +22,9 @@ class Result:
 
 
 Run = Callable[..., Result]
+Played = tuple[Path, subprocess.CompletedProcess[str]]
+ROOT = Path(__file__).parent.parent
+SETTINGS = ("NERSEMBLE_BENCHMARK_URL", "NERSEMBLE_BENCHMARK_FOLDER", "NERSEMBLE_FLAME_MODEL")
 
 
 @pytest.fixture(autouse=True)
@@ -29,12 +34,7 @@ def _clean_surroundings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.chdir(home)
-    for name in (
-        "NERSEMBLE_BENCHMARK_URL",
-        "NERSEMBLE_BENCHMARK_FOLDER",
-        "NERSEMBLE_FLAME_MODEL",
-        "NERSEMBLE_DEBUG",
-    ):
+    for name in (*SETTINGS, "NERSEMBLE_DEBUG"):
         monkeypatch.delenv(name, raising=False)
     for name in ("FORCE_COLOR", "GITHUB_ACTIONS", "TTY_COMPATIBLE"):
         monkeypatch.delenv(name, raising=False)
@@ -85,3 +85,22 @@ def flame_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from nersemble_cli.core.synthetic import write_flame_model
 
     return write_flame_model(tmp_path_factory.mktemp("flame"))
+
+
+@pytest.fixture(scope="session")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """The folder of a demo, and how it went: a user with settings of his own, behind a proxy, in a narrow pipe."""
+    home = tmp_path_factory.mktemp("home")
+    config = home / ".config" / "nersemble_benchmark"
+    config.mkdir(parents=True)
+    (config / ".env").write_text('NERSEMBLE_BENCHMARK_URL = "https://real-s3cret.example"\n')
+    environment = {name: value for name, value in os.environ.items() if name not in SETTINGS} | {
+        "HOME": str(home), "NO_COLOR": "1", "COLUMNS": "60", "PYTHONPATH": str(ROOT),
+        "NERSEMBLE_BENCHMARK_FOLDER": str(home / "real"), "http_proxy": "http://127.0.0.1:9",
+    }  # fmt: skip
+    place = home / "my_demo"
+    command = [sys.executable, "-m", "nersemble_cli", "demo", str(place)]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=300, check=False, cwd=home
+    )
+    return place, done

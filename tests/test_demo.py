@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -13,32 +10,10 @@ import pytest
 
 from nersemble_cli.core.submission.validation import validate_submission
 from nersemble_cli.core.synthetic.server import serving
-from tests.conftest import Run
-
-ROOT = Path(__file__).parent.parent
-SURROUNDINGS = ("NERSEMBLE_BENCHMARK_URL", "NERSEMBLE_BENCHMARK_FOLDER", "NERSEMBLE_FLAME_MODEL")
+from tests.conftest import Played, Run
 
 
-@pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    """The folder of a demo, and how it went: a user with settings of his own, behind a proxy, in a narrow pipe."""
-    home = tmp_path_factory.mktemp("home")
-    config = home / ".config" / "nersemble_benchmark"
-    config.mkdir(parents=True)
-    (config / ".env").write_text('NERSEMBLE_BENCHMARK_URL = "https://real-s3cret.example"\n')
-    environment = {name: value for name, value in os.environ.items() if name not in SURROUNDINGS} | {
-        "HOME": str(home), "NO_COLOR": "1", "COLUMNS": "60", "PYTHONPATH": str(ROOT),
-        "NERSEMBLE_BENCHMARK_FOLDER": str(home / "real"), "http_proxy": "http://127.0.0.1:9",
-    }  # fmt: skip
-    place = home / "my_demo"
-    command = [sys.executable, "-m", "nersemble_cli", "demo", str(place)]
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=300, check=False, cwd=home
-    )
-    return place, done
-
-
-def test_demo_runs_the_real_commands(played: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_demo_runs_the_real_commands(played: Played) -> None:
     _, done = played
     assert done.returncode == 0, done.stderr
     commands = [line.split()[2] for line in done.stdout.splitlines() if line.startswith("$ nersemble ")]
@@ -51,7 +26,7 @@ def test_demo_runs_the_real_commands(played: tuple[Path, subprocess.CompletedPro
     assert "\x1b" not in done.stdout + done.stderr
 
 
-def test_demo_leaves_the_users_settings_alone(played: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_demo_leaves_the_users_settings_alone(played: Played) -> None:
     place, done = played
     home = place.parent
     assert "s3cret" not in done.stdout + done.stderr
@@ -60,7 +35,7 @@ def test_demo_leaves_the_users_settings_alone(played: tuple[Path, subprocess.Com
     assert not (home / ".cache" / "FLAME").exists()
 
 
-def test_demo_cannot_be_taken_for_a_submission(played: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_demo_cannot_be_taken_for_a_submission(played: Played) -> None:
     place, done = played
     assert "is made up" in done.stderr
     assert "Made up" in (place / "made_up_server" / "SYNTHETIC.txt").read_text()

@@ -1,24 +1,38 @@
-"""The README's Python, run as it stands there on made-up data."""
+"""The README's Python and shell lines, run as they stand there on made-up data."""
 
 from __future__ import annotations
 
 import functools
+import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import trimesh
 
 from nersemble_cli import validate_submission
+from nersemble_cli.cli.demo import VIDEO
 from nersemble_cli.core.benchmarks import BENCHMARKS
 from nersemble_cli.core.submission.writer import SubmissionIncompleteWarning
 from nersemble_cli.core.synthetic import make_benchmark
+from nersemble_cli.core.synthetic.server import serving
 from tests import made_up
+from tests.conftest import ROOT, Played
+from tests.fault_server import FaultServer, benchmark_content
 
-README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+README = (ROOT / "README.md").read_text("utf-8")
+SHELL = re.findall(r"^```shell\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+LINES = [line for block in SHELL for line in block.splitlines()]
+# Installing is for .ci/run, which does it in a fresh environment, and the demo for test_demo.py.
+INSTALLS = ("pip install ", "python3 -m venv ", "apt-get install ")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
@@ -56,13 +70,65 @@ def test_python_of_the_readme_runs(
     everybody: Path, flame_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("NERSEMBLE_FLAME_MODEL", str(flame_model))
-    names = {"folder": everybody, "render": render, "reconstruct": reconstruct}
+    with serving(everybody) as url:
+        monkeypatch.setenv("NERSEMBLE_BENCHMARK_URL", url)
+        _run_blocks({"folder": everybody, "render": render, "reconstruct": reconstruct})
+    assert len(BLOCKS) >= 10
+    assert not re.search("^(error|warning) ", capsys.readouterr().out, re.MULTILINE)  # the submission that the README validates has no findings
+    for name in ("nvs.zip", "mono.zip", "svfr.zip"):
+        assert validate_submission(name, folder=everybody).findings == []
+
+
+def _run_blocks(names: dict[str, Any]) -> None:
     with warnings.catch_warnings():
         # The made-up sequences are shorter than the writer knows them to be.
         warnings.simplefilter("ignore", SubmissionIncompleteWarning)
         for number, block in enumerate(BLOCKS):
             exec(compile(block, f"README.md, Python block {number + 1}", "exec"), names)
-    assert len(BLOCKS) >= 8
-    assert capsys.readouterr().out == ""  # the submission that the README validates has no findings
-    for name in ("nvs.zip", "mono.zip", "svfr.zip"):
-        assert validate_submission(name, folder=everybody).findings == []
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    """Everything that is downloaded in the README, with 21 point clouds of each sequence."""
+    server = FaultServer()
+    for benchmark in BENCHMARKS.values():
+        server.served |= benchmark_content(benchmark)
+    served = {name: data for name, data in server.served.items() if name.endswith("frame_00000.pcd")}
+    server.served |= {name.replace("00000", f"{t:05d}"): data for name, data in served.items() for t in range(21)}
+    sequences = {
+        str(p): {"sequence_name": s, "timesteps": list(range(21))}
+        for p, (s,) in made_up.NVS.test_sequences.items()
+    }
+    server.served["nvs/metadata.json"] = json.dumps({"sequences": sequences}).encode()
+    yield server
+    server.close()
+
+
+def test_every_shell_line_of_the_readme_is_run() -> None:
+    assert [line for line in LINES if not line.startswith(("nersemble ", *INSTALLS))] == []
+    assert len(LINES) >= 10
+
+
+def test_shell_lines_of_the_readme_run(server: FaultServer, played: Played, tmp_path: Path) -> None:
+    """Downloads from a server with everything, the others in the folder of a demo."""
+    demo, _ = played
+    shutil.copytree(demo, tmp_path / "demo")
+    (tmp_path / "demo" / VIDEO).rename(tmp_path / "demo" / Path(VIDEO).name)
+    (tmp_path / "download").mkdir()
+    program = tmp_path / "bin" / "nersemble"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\nPYTHONPATH='{ROOT}' exec '{sys.executable}' -m nersemble_cli \"$@\"\n")
+    program.chmod(0o755)
+    environment = {
+        **os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "NERSEMBLE_BENCHMARK_URL": server.url,
+        "NERSEMBLE_FLAME_MODEL": str(demo / "flame" / "flame2023.pkl"),
+    }  # fmt: skip
+    for line in LINES:
+        if line.startswith(INSTALLS):
+            continue
+        place = tmp_path / ("download" if line.startswith("nersemble download") else "demo")
+        done = subprocess.run(
+            ["bash", "-c", f"{line}\nexit $?"], cwd=place, env=environment, capture_output=True, text=True,
+            timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{line}: {done.stdout}{done.stderr}"
