@@ -20,8 +20,8 @@ import typer
 
 from nersemble_cli.cli.app import app
 from nersemble_cli.cli.completion import INSTRUCTION, TABLE
-from nersemble_cli.core.benchmarks import BENCHMARKS, MONO, Benchmark
-from nersemble_cli.core.plan import valid_sequences, valid_serials
+from nersemble_cli.core.benchmarks import BENCHMARKS, MONO, NVS, Benchmark
+from nersemble_cli.core.plan import valid_serials
 
 HERE = Path(__file__).parent
 SCRIPTS = {"bash": "nersemble.bash", "zsh": "_nersemble", "fish": "nersemble.fish"}
@@ -34,20 +34,30 @@ fi
 """
 
 
-def values(benchmark: Benchmark) -> dict[str, list[str]]:
-    """What a parameter of each name takes."""
+# The benchmarks whose participants and sequences a command is for, where these are not all.
+ONLY = {"cameras": (NVS, MONO), "flame": (MONO,), "pointcloud": (NVS,)}
+
+
+def values(benchmark: Benchmark) -> dict[str, Any]:
+    """What a parameter of each name takes; participants with their sequences."""
     return {
-        "participant": [str(participant) for participant in benchmark.participants],
-        "sequence": list(valid_sequences(benchmark)),
+        "participant": {str(p): sequences_of(benchmark, p) for p in benchmark.participants},
         "camera": list(valid_serials(benchmark)),
         "asset": [asset.name for asset in benchmark.assets],
     }
 
 
-def parameter(of: Any) -> dict[str, Any]:
+def sequences_of(benchmark: Benchmark, participant: int) -> list[str]:
+    in_videos = (benchmark.train_sequences.get(participant, ()), benchmark.test_sequences.get(participant, ()))
+    in_images = sorted({key.sequence for key in benchmark.image_keys.get(participant, ())})
+    return list(dict.fromkeys([*in_videos[0], *in_videos[1], *in_images]))
+
+
+def parameter(of: Any, command: str) -> dict[str, Any]:
     alternatives = (of.metavar or "").split("|")  # nvs|mono|svfr
     choices = [word for word in alternatives if word.isalnum()] if len(alternatives) > 1 else []
-    return {"name": of.name, "choices": choices}
+    benchmarks = [benchmark.name for benchmark in ONLY.get(command, BENCHMARKS.values())]
+    return {"name": of.name, "choices": choices, "benchmarks": benchmarks}
 
 
 def describe(command: Any, parent: typer.Context | None = None) -> dict[str, Any]:
@@ -58,7 +68,7 @@ def describe(command: Any, parent: typer.Context | None = None) -> dict[str, Any
         "help": command.get_short_help_str(limit=100),
         "options": [
             {
-                **parameter(p),
+                **parameter(p, command.name),
                 "names": sorted([*p.opts, *p.secondary_opts], key=len, reverse=True),
                 "help": (p.help or "").partition("\n")[0],
                 "is_flag": p.is_flag,
@@ -67,7 +77,7 @@ def describe(command: Any, parent: typer.Context | None = None) -> dict[str, Any
             for p in shown
             if p.param_type_name == "option"
         ],
-        "arguments": [parameter(p) for p in shown if p.param_type_name == "argument"],
+        "arguments": [parameter(p, command.name) for p in shown if p.param_type_name == "argument"],
         "commands": {name: describe(sub, context) for name, sub in getattr(command, "commands", {}).items()},
     }
 

@@ -74,7 +74,9 @@ def test_python_of_the_readme_runs(
         monkeypatch.setenv("NERSEMBLE_BENCHMARK_URL", url)
         _run_blocks({"folder": everybody, "render": render, "reconstruct": reconstruct})
     assert len(BLOCKS) >= 10
-    assert not re.search("^(error|warning) ", capsys.readouterr().out, re.MULTILINE)  # the submission that the README validates has no findings
+    assert not re.search(
+        "^(error|warning) ", capsys.readouterr().out, re.MULTILINE
+    )  # the submission that the README validates has no findings
     for name in ("nvs.zip", "mono.zip", "svfr.zip"):
         assert validate_submission(name, folder=everybody).findings == []
 

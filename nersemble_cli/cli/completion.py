@@ -67,10 +67,17 @@ def _options(command: Mapping[str, Any]) -> dict[str, Any]:
 
 def _values(table: Mapping[str, Any], parameter: Mapping[str, Any], words: list[str], incomplete: str) -> Items:
     """The parameter's values that begin like what was typed after its last comma."""
-    benchmarks = table["benchmarks"]
-    # What one benchmark knows, if one was typed; else what any of them does.
-    meant = [benchmarks[word] for word in words if word in benchmarks] or list(benchmarks.values())
-    names = dict.fromkeys(parameter["choices"] or [n for b in meant for n in b.get(parameter["name"], ())])
+    benchmarks, name = table["benchmarks"], parameter["name"]
+    # What one benchmark knows, if one was typed; else what any does that the command is for.
+    meant = [benchmarks[word] for word in words if word in benchmarks] or [
+        benchmarks[benchmark] for benchmark in parameter["benchmarks"]
+    ]
+    if name == "sequence":
+        people = {person: has for b in meant for person, has in b["participant"].items()}
+        typed_people = {part for word in words for part in word.split(",") if part in people}
+        names = [sequence for person in typed_people or people for sequence in people[person]]
+    else:
+        names = parameter["choices"] or [value for b in meant for value in b.get(name, ())]
     typed, comma, last = incomplete.rpartition(",")
     there = typed.split(",")
     return {f"{typed}{comma}{n}": "" for n in names if n.startswith(last) and n not in there}
