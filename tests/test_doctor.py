@@ -46,6 +46,14 @@ def test_doctor_without_a_model_says_where_to_get_it(run: Run) -> None:
     assert "~/.cache/FLAME/flame2023.pkl" in out and "flame.is.tue.mpg.de" in out
 
 
+def test_doctor_without_torch_says_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis, "_version", lambda name: "1.0" if name == "numpy" else None)
+    monkeypatch.setattr(diagnosis, "LIBRARIES", ("numpy", "torch", "trimesh"))
+    out = run("doctor").out
+    assert "pip install 'nersemble-cli[flame]'" in out
+    assert "missing: trimesh" in out
+
+
 def test_opengl_that_kills_the_process_is_found_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "pyvista.py").write_text("import os\nos.abort()\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -26,6 +26,7 @@ NARROW = 80  # columns; panels beside each other would cut names there
 app = typer.Typer(
     name="nersemble",
     help="Toolbox for the NeRSemble 3D Head Avatar benchmark.",
+    epilog="New here? nersemble demo shows every command at work on made-up data.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -28,9 +28,7 @@ TRAINING_SEQUENCE = "EXP-1-head"
 def demo(
     folder: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="[FOLDER]", help="A new or empty folder to work in; it is kept.", show_default=False
-        ),
+        typer.Argument(metavar="FOLDER", help="A new or empty folder to work in; it is kept.", show_default=False),
     ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Keep the temporary folder that is used without FOLDER.")

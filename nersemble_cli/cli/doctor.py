@@ -13,6 +13,8 @@ def doctor(folder: FolderOption = None, as_json: JsonOption = False) -> None:
     Versions, ffmpeg, OpenGL, FLAME model, settings and free space: what to paste into a report of a fault. Your
     benchmark URL is not shown.
     """
+    from rich.text import Text
+
     from nersemble_cli.cli.output import Output, plain_table
     from nersemble_cli.core.diagnosis import diagnose
 
@@ -22,7 +24,7 @@ def doctor(folder: FolderOption = None, as_json: JsonOption = False) -> None:
     table.show_header = False
     table.columns[1].overflow = "fold"
     for name, text, style in _rows(found):
-        table.add_row(name, text, style=style)
+        table.add_row(name, Text(text), style=style)  # as it is: [flame] is no markup
     out.table(table)
     out.json({"schema_version": 1, **found})
 

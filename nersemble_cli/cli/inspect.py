@@ -22,7 +22,7 @@ def inspect(
     path: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[PATH]",
+            metavar="PATH",
             help="A file to look into: mp4, json, pcd, npz, ply, npy, png, zip; or a benchmark folder.",
             show_default=False,
         ),

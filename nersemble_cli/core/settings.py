@@ -16,7 +16,8 @@ DEFAULT_FOLDER = Path("nersemble_benchmark")
 ACCESS_FORM = "https://forms.gle/rYRoGNh2ed51TDWX9"
 ACCESS_HELP = f"""The benchmark's data is for registered users. Ask for access here:
 {ACCESS_FORM}
-The mail that answers has your personal {URL_VARIABLE} in it. It is a secret: treat it like a password."""
+The mail that answers has your personal {URL_VARIABLE} in it. It is a secret: treat it like a password.
+Until it is there, `nersemble demo` shows every command at work on made-up data."""
 
 
 def env_files() -> tuple[Path, ...]:
