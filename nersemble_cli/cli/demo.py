@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SERVER, RENDERS, FLAME = "made_up_server", "renders", "flame"
 SUBMISSION, FAULTY = "made_up.zip", "made_up_with_mistakes.zip"
 VIDEO = "nersemble_benchmark/nvs/388/sequences/GLASSES/images/cam_222200042.mp4"
-N_FRAMES = 6
+N_FRAMES = 4
 PARTICIPANTS = {"nvs": [388], "mono": [393], "svfr": [17]}
 TRAINING_SEQUENCE = "EXP-1-head"
 
@@ -47,9 +47,10 @@ def demo(
     with _workplace(folder, keep) as (place, kept):
         try:
             _play(place, out)
-        finally:
+        except BaseException:
             if kept:
-                _say(out, f"Kept in {place}")
+                out.note(f"What was done so far is in {place}")
+            raise
         _say(out, f"Done in {time.monotonic() - begun:.0f} s. Nothing of it was real: the heads are made up.")
         if kept:
             _show_hints(place, out)
