@@ -32,7 +32,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 SHELL = re.findall(r"^```shell\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 LINES = [line for block in SHELL for line in block.splitlines()]
 # Installing is for .ci/run, which does it in a fresh environment, and the demo for test_demo.py.
-INSTALLS = ("pip install ", "python3 -m venv ", "apt-get install ")
+INSTALLS = ("pip install ", "apt-get install ")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
