@@ -154,7 +154,7 @@ def flame(
     folder: FolderOption = None,
     output: OutputOption = None,
     frames: FramesOption = None,
-    size: SizeOption = "1600x900",
+    size: SizeOption = "1600x720",
     background: BackgroundOption = BACKGROUND,
 ) -> None:
     """Show the tracked FLAME mesh with the cameras around it, and its vertices drawn over the training camera's image.

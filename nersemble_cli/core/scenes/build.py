@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from nersemble_cli.core.dataset import MonoFlameAvatarDataManager, NVSDataManager
 from nersemble_cli.core.errors import UsageError, unknown_name
+from nersemble_cli.core.parallel import cpu_count
 from nersemble_cli.core.scenes.display import start_probe
 from nersemble_cli.core.scenes.drawing import (
     Look,
@@ -45,7 +46,7 @@ _PANEL = 0.42  # of a picture's width at most, for the overlay
 _RIG_VIEW = (24.0, 34.0)
 _HEAD_VIEW = (20.0, 5.0)
 _OUTLIERS = 0.5  # per cent of a point cloud on each side that need not be in the picture
-_COVER = 1.8  # how often all points together cover a picture
+_COVER = 5  # how often all points together cover the side of a cube around them
 
 
 def title(data: VideoData, sequence: str, timestep: int) -> str:
@@ -77,6 +78,7 @@ def cameras_scene(
     if isinstance(data, NVSDataManager) and Path(data.get_pointcloud_path(sequence, timestep)).is_file():
         content = _add_points(plotter, data, sequence, timestep, "rgb", look)
     view = _view_of_rig(stage, content, look.width, look.height)
+    _fit_points(plotter, content, view, look)
     for serial, image in images.items():
         add_picture(plotter, serial, stage.frustums[serial][1:], image)
     add_rig(plotter, stage, data.benchmark.hold_out_serials, view)
@@ -95,8 +97,15 @@ def _load_thumbnails(data: VideoData, sequence: str, timestep: int, note: Note) 
         note(f"{len(missing)} of {len(train)} training cameras have no images here. {hint}")
     if not serials:
         return {}
-    views = data.load_images(sequence, timestep, serials, as_uint8=True)
-    return {serial: shrink(image, _THUMBNAIL) for serial, image in zip(views.serials, views.images, strict=True)}
+    scale = min(1.0, _THUMBNAIL / max(data.benchmark.height, data.benchmark.width))
+
+    def load(serial: str) -> NDArray[np.uint8]:
+        # Scaled down while it is converted to RGB, which saves most of the work on a large image.
+        (image,) = data.iter_images(sequence, serial, timestep, timestep + 1, as_uint8=True, scale=scale)
+        return cast("NDArray[np.uint8]", image)
+
+    with ThreadPoolExecutor(cpu_count()) as pool:
+        return dict(zip(serials, pool.map(load, serials), strict=True))
 
 
 def _view_of_rig(stage: Stage, content: NDArray[Any], width: int, height: int) -> View:
@@ -129,15 +138,24 @@ def _add_points(
     finite = np.isfinite(points).all(1)
     cloud = pv.PolyData(points[finite])
     cloud["colors"] = (np.nan_to_num(values[finite]) * 255).round().clip(0, 255).astype(np.uint8)
-    size = look.point_size
-    if size is None:  # such that they cover a surface, of which they lie at random places
-        size = float(np.clip(np.sqrt(_COVER * look.width * look.height / max(1, len(points))), 1.5, 12))
     plotter.add_mesh(
-        cloud, scalars="colors", rgb=True, style="points", point_size=size, name="points",
+        cloud, scalars="colors", rgb=True, style="points", name="points",
         render_points_as_spheres=True, lighting=False, reset_camera=False, render=False,
     )  # fmt: skip
     kept: NDArray[np.float32] = points[finite]
     return kept
+
+
+def _fit_points(plotter: pv.Plotter, points: NDArray[Any], view: View, look: Look) -> None:
+    """Makes points as large as they must be to cover a surface, of which they lie at random places."""
+    import numpy as np
+
+    if not len(points):
+        return
+    low, high = np.percentile(points, [_OUTLIERS, 100 - _OUTLIERS], axis=0)
+    side = np.linalg.norm(high - low) / np.sqrt(3) / view.pixel
+    size = float(np.clip(side * np.sqrt(_COVER / len(points)), 1.5, 12))
+    plotter.actors["points"].prop.point_size = look.point_size or size
 
 
 def _stage_pointcloud(
@@ -165,6 +183,7 @@ def _stage_pointcloud(
             view = fit_view(inside if len(inside) else points, towards, stage.rig.up, look.width, look.height)
             views.append(view)
             look_from(plotter, view)
+        _fit_points(plotter, points, views[0], look)
         add_caption(plotter, title(data, sequence, timestep), views[0])
 
     return plotter, show
@@ -305,7 +324,7 @@ def flame_scene(
     `flame_model` as in `load_flame_model`. Raises `MissingFileError` without the model, the tracking or the
     calibration, and `UsageError` without PyTorch or for a sequence or timestep that does not exist.
     """
-    plotter, show = _stage_flame(data, sequence, flame_model, look or Look(width=1500), note)
+    plotter, show = _stage_flame(data, sequence, flame_model, look or Look(1600, 720), note)
     show(timestep)
     return plotter
 
@@ -319,4 +338,4 @@ def flame_frames(
     note: Note = quiet,
 ) -> Iterator[NDArray[np.uint8]]:
     """Pictures (H, W, 3) uint8 of `flame_scene` for one timestep after the other."""
-    return _frames(*_stage_flame(data, sequence, flame_model, look or Look(width=1500), note), timesteps)
+    return _frames(*_stage_flame(data, sequence, flame_model, look or Look(1600, 720), note), timesteps)

@@ -130,8 +130,6 @@ def _write(
     style.SetFontSize(size)
     style.SetBold(bold)
     style.SetColor(*pv.Color(color).float_rgb)
-    style.SetBackgroundColor(*plotter.background_color.float_rgb)
-    style.SetBackgroundOpacity(1)  # lines do not cross a text
     style.SetJustificationToCentered()
     style.SetVerticalJustificationToCentered()
     plotter.add_actor(actor, name=name, reset_camera=False, render=False, pickable=False)

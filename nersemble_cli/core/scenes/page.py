@@ -28,7 +28,7 @@ _STYLE = """
   .label { position: absolute; left: 0; top: 0; pointer-events: none; white-space: nowrap; }
   .label, #caption { font: 12px Arial, Helvetica, sans-serif; }
   #caption { position: absolute; left: 12px; bottom: 10px; }
-  #inset { position: absolute; right: 0; bottom: 0; height: 45%; max-width: 45%; object-fit: contain; }
+  #inset { position: absolute; left: 0; top: 0; max-height: 42%; max-width: 35%; }
 </style>
 """
 # `scene`, `camera`, `controls`, `renderer` and `render` are the viewer's; `camera` is there once all is loaded.
@@ -62,7 +62,11 @@ _SCRIPT = """
   }
   function flat(material) {
     const map = material.map;
-    if (map) map.encoding = THREE.LinearEncoding;  // colours go through as they are
+    if (map) {  // colours go through as they are
+      map.encoding = THREE.LinearEncoding;
+      map.anisotropy = 8;
+      map.needsUpdate = true;
+    }
     return new THREE.MeshBasicMaterial({ map: map, color: material.color, side: material.side });
   }
   function begin() {
