@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
+from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,12 +92,31 @@ BACKGROUND = "#eef1f4"
 app = typer.Typer(no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
 
 
+Command = Callable[..., None]
+
+
+def _command(*examples: str) -> Callable[[Command], Command]:
+    """Registers a command whose help ends with examples."""
+
+    def register(command: Command) -> Command:
+        paragraphs = cleandoc(command.__doc__ or "").split("\n\n")
+        return app.command(
+            help="\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs),  # Rich would keep the lines
+            epilog="\n\n".join(["Examples:", *examples]),
+        )(command)
+
+    return register
+
+
 @app.callback()
 def visualize() -> None:
     """Show cameras, FLAME tracking or point clouds: in a window, or as a picture, a page, a model or a video."""
 
 
-@app.command()
+@_command(
+    "nersemble visualize cameras 388 -o cameras.png",
+    "nersemble visualize cameras 393 -s EXP-1-head -t 10 -o cameras.html",
+)
 def cameras(
     participant: Annotated[str, _participant(NVS, MONO)],
     benchmark: Annotated[
@@ -117,12 +138,8 @@ def cameras(
 ) -> None:
     """Show all cameras as frustums, with what each training camera sees. Hold-out cameras are red.
 
-    With them come their serials, the world's axes, a scale bar in metres, and the point cloud of the timestep if it
-    is here. An .mp4 goes once around them.
-
-    Example: nersemble visualize cameras 388 -o cameras.png
-
-    Example: nersemble visualize cameras 393 -s EXP-1-head -t 10 -o cameras.html
+    With them come their serials, the world's axes, a scale bar in metres, and the point cloud of the timestep if
+    it is here. An .mp4 goes once around them.
     """
     out, suffix = _begin(output)
     data = _open_data(participant, _benchmark_of(participant, benchmark), folder)
@@ -138,7 +155,10 @@ def cameras(
         _deliver(plotter, target, title(data, name, t), out)
 
 
-@app.command()
+@_command(
+    "nersemble visualize flame 393 -s EXP-1-head -o flame.png",
+    "nersemble visualize flame 393 -s FREE --frames 0-99 -o flame.mp4",
+)
 def flame(
     participant: Annotated[str, _participant(MONO)],
     sequence: Annotated[str | None, _sequence(MONO)] = None,
@@ -157,14 +177,10 @@ def flame(
     size: SizeOption = "1600x720",
     background: BackgroundOption = BACKGROUND,
 ) -> None:
-    """Show the tracked FLAME mesh with the cameras around it, and its vertices drawn over the training camera's image.
+    """Show the tracked FLAME mesh amid the cameras, and its vertices drawn over the training camera's image.
 
-    Hold-out sequences have no images; there, the vertices are drawn over black. An .mp4 plays the sequence, a .ply is
-    the mesh alone. FLAME 2023 is yours to download, and needs: pip install "nersemble-cli[flame]"
-
-    Example: nersemble visualize flame 393 -s EXP-1-head -o flame.png
-
-    Example: nersemble visualize flame 393 -s FREE --frames 0-99 -o flame.mp4
+    Hold-out sequences have no images; there, the vertices are drawn over black. An .mp4 plays the sequence, a .ply
+    is the mesh alone. It needs PyTorch, and FLAME 2023, which is yours to download.
     """
     out, suffix = _begin(output, timestep, frames)
     data = _open_data(participant, MONO, folder)
@@ -191,7 +207,10 @@ def flame(
         _deliver(flame_scene(data, name, t, flame_model, look, out.note), target, title(data, name, t), out)
 
 
-@app.command()
+@_command(
+    "nersemble visualize pointcloud 388 -o pointcloud.png",
+    "nersemble visualize pointcloud 388 --color normals --frames 0-23 -o normals.mp4",
+)
 def pointcloud(
     participant: Annotated[str, _participant(NVS)],
     sequence: Annotated[str | None, _sequence(NVS)] = None,
@@ -221,18 +240,17 @@ def pointcloud(
 
     An .mp4 plays the point clouds that were downloaded, or turns around a single one; a .ply is as 3D Gaussian
     Splatting reads it.
-
-    Example: nersemble visualize pointcloud 388 -o pointcloud.png
-
-    Example: nersemble visualize pointcloud 388 --color normals --frames 0-23 -o normals.mp4
     """
     out, suffix = _begin(output, timestep, frames)
+    from nersemble_cli.core.scenes import COLORS, pointcloud_frames, pointcloud_scene, title, turntable_frames
+
+    kind = next((known for known in COLORS if known == color), None)
+    if kind is None:
+        raise unknown_name("colour", color, COLORS)
     data = _open_data(participant, NVS, folder)
     name, t = _sequence_of(data, sequence), timestep or 0
     data.check_timestep(name, t)
     target = _target(output, f"pointcloud_{data.participant:03d}_{name}_{t:05d}_{color}.png")
-    from nersemble_cli.core.scenes import pointcloud_frames, pointcloud_scene, title, turntable_frames
-
     if target is not None and suffix == MODEL:
         data.export_pointcloud(name, t, target)
         out.print(str(target))
@@ -241,10 +259,10 @@ def pointcloud(
     timesteps = _timesteps_of_pointclouds(data, name, frames, out) if suffix == VIDEO else []
     if target is not None and len(timesteps) > 1:
         _film(
-            pointcloud_frames(data, name, timesteps, color, look), target, len(timesteps), data.benchmark.fps, out
+            pointcloud_frames(data, name, timesteps, kind, look), target, len(timesteps), data.benchmark.fps, out
         )
         return
-    plotter = pointcloud_scene(data, name, timesteps[0] if timesteps else t, color, look)
+    plotter = pointcloud_scene(data, name, timesteps[0] if timesteps else t, kind, look)
     if target is not None and suffix == VIDEO:
         _film(turntable_frames(plotter, TURN_FRAMES), target, TURN_FRAMES, TURN_FPS, out)
     else:
@@ -297,7 +315,8 @@ def _open_data(participant: str, benchmark: Benchmark, folder: Path | None) -> A
         named = f" -f {target}" if folder is not None else ""
         raise MissingFileError(
             f"Nothing of participant {number} is in {target}.",
-            f"Fetch it with: nersemble download {benchmark.name} -p {number}{named} ; or name your folder: -f FOLDER",
+            f"Fetch it with: nersemble download {benchmark.name} -p {number}{named}\n"
+            "If it lies elsewhere, name the folder: -f FOLDER",
         )
     manager = NVSDataManager if benchmark is NVS else MonoFlameAvatarDataManager
     return manager(place, number)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from nersemble_cli.core.dataset import MonoFlameAvatarDataManager, NVSDataManager
-from nersemble_cli.core.errors import UsageError, unknown_name
+from nersemble_cli.core.errors import InvalidInputError, UsageError, unknown_name
 from nersemble_cli.core.parallel import cpu_count
 from nersemble_cli.core.scenes.display import start_probe
 from nersemble_cli.core.scenes.drawing import (
@@ -20,13 +20,15 @@ from nersemble_cli.core.scenes.drawing import (
     add_caption,
     add_picture,
     add_rig,
+    add_scale_bar,
     axes_of,
     look_from,
     open_plotter,
     quiet,
     set_stage,
+    view_of,
 )
-from nersemble_cli.core.scenes.geometry import View, direction, fit_view
+from nersemble_cli.core.scenes.geometry import VIEW_ANGLE, View, direction, fit_view
 from nersemble_cli.core.scenes.overlay import draw_vertices, enlarge, shrink
 
 if TYPE_CHECKING:
@@ -41,12 +43,14 @@ _HEAD_COLOR = "#e6d7c8"
 _THUMBNAIL = 512
 _OVERLAY = 1024
 _PANEL = 0.42  # of a picture's width at most, for the overlay
-# Where one looks from, degrees to the right and up: over the cameras at the person, so that images are seen from their
-# right side; and at a face.
+# Where one looks from, degrees to the right and up: over the cameras at the person, so that images are seen from
+# their right side; and at a face.
 _RIG_VIEW = (24.0, 34.0)
 _HEAD_VIEW = (20.0, 5.0)
+_TURN_DISTANCE = 0.7  # of that from which a ball around everything fits: its corners are empty
+_AROUND = 1.1  # of the size of a point cloud without its outliers is what must be in the picture
 _OUTLIERS = 0.5  # per cent of a point cloud on each side that need not be in the picture
-_COVER = 5  # how often all points together cover the side of a cube around them
+_COVER = 9  # how often all points together cover the side of a cube around them
 
 
 def title(data: VideoData, sequence: str, timestep: int) -> str:
@@ -58,11 +62,11 @@ def cameras_scene(
     data: VideoData, sequence: str, timestep: int = 0, look: Look | None = None, note: Note = quiet
 ) -> pv.Plotter:
     """All calibrated cameras of a participant as frustums of true shape: what each training camera sees at the
-    timestep in its frame, hold-out cameras red and without image; serials, the world's axes, a scale bar in metres,
-    and the point cloud of the timestep if it is there.
+    timestep in its frame, hold-out cameras red and without image; serials, the world's axes, a scale bar in
+    metres, and the point cloud of the timestep if it is there.
 
-    `note` is told what is missing. Raises `MissingFileError` without a calibration, and `UsageError` for a sequence
-    or a timestep that does not exist.
+    `note` is told what is missing. Raises `MissingFileError` without a calibration, and `UsageError` for a
+    sequence or a timestep that does not exist.
     """
     import numpy as np
 
@@ -74,11 +78,12 @@ def cameras_scene(
         loading = pool.submit(_load_thumbnails, data, sequence, timestep, note)
         plotter = open_plotter(look)  # importing pyvista takes as long as decoding
         images = loading.result()
-    content = np.empty((0, 3))
+    content: NDArray[Any] = np.empty((0, 3))
     if isinstance(data, NVSDataManager) and Path(data.get_pointcloud_path(sequence, timestep)).is_file():
         content = _add_points(plotter, data, sequence, timestep, "rgb", look)
     view = _view_of_rig(stage, content, look.width, look.height)
-    _fit_points(plotter, content, view, look)
+    if len(content):
+        _fit_points(plotter, content, view, look)
     for serial, image in images.items():
         add_picture(plotter, serial, stage.frustums[serial][1:], image)
     add_rig(plotter, stage, data.benchmark.hold_out_serials, view)
@@ -112,7 +117,8 @@ def _view_of_rig(stage: Stage, content: NDArray[Any], width: int, height: int) -
     import numpy as np
 
     points = np.concatenate([*stage.frustums.values(), content, axes_of(stage)])
-    return fit_view(points, direction(stage.rig, *_RIG_VIEW), stage.rig.up, width, height)
+    rig = stage.rig
+    return fit_view(points, direction(rig, *_RIG_VIEW), rig.up, width, height, about=rig.target)
 
 
 def _add_points(
@@ -136,6 +142,11 @@ def _add_points(
             f"Try --color {other}.",
         )
     finite = np.isfinite(points).all(1)
+    if not finite.any():
+        raise InvalidInputError(
+            f"{data.get_pointcloud_path(sequence, timestep)} has no point with finite coordinates.",
+            "Delete it and fetch it again.",
+        )
     cloud = pv.PolyData(points[finite])
     cloud["colors"] = (np.nan_to_num(values[finite]) * 255).round().clip(0, 255).astype(np.uint8)
     plotter.add_mesh(
@@ -146,15 +157,21 @@ def _add_points(
     return kept
 
 
+def _bulk(points: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The middle (3,) of a point cloud and half its size (3,), both without the few points that lie far out."""
+    import numpy as np
+
+    low, high = np.percentile(points, [_OUTLIERS, 100 - _OUTLIERS], axis=0)
+    return (low + high) / 2, (high - low) / 2 * _AROUND
+
+
 def _fit_points(plotter: pv.Plotter, points: NDArray[Any], view: View, look: Look) -> None:
     """Makes points as large as they must be to cover a surface, of which they lie at random places."""
     import numpy as np
 
-    if not len(points):
-        return
-    low, high = np.percentile(points, [_OUTLIERS, 100 - _OUTLIERS], axis=0)
-    side = np.linalg.norm(high - low) / np.sqrt(3) / view.pixel
-    size = float(np.clip(side * np.sqrt(_COVER / len(points)), 1.5, 12))
+    _, half = _bulk(points)
+    side = 2 * np.linalg.norm(half) / np.sqrt(3) / view.pixel
+    size = float(np.clip(side * np.sqrt(_COVER / len(points)), 1.5, 14))
     plotter.actors["points"].prop.point_size = look.point_size or size
 
 
@@ -175,12 +192,10 @@ def _stage_pointcloud(
         data.check_timestep(sequence, timestep)
         points = _add_points(plotter, data, sequence, timestep, color, look)
         if not views:
-            low, high = (
-                np.percentile(points, [_OUTLIERS, 100 - _OUTLIERS], axis=0) if len(points) else np.eye(3)[:2]
-            )
-            inside = points[((points >= low) & (points <= high)).all(1)]
+            middle, side = _bulk(points)
+            bulk = points[(np.abs(points - middle) <= side).all(1)]
             towards = direction(stage.rig, *_HEAD_VIEW)
-            view = fit_view(inside if len(inside) else points, towards, stage.rig.up, look.width, look.height)
+            view = fit_view(bulk, towards, stage.rig.up, look.width, look.height, about=middle)
             views.append(view)
             look_from(plotter, view)
         _fit_points(plotter, points, views[0], look)
@@ -231,8 +246,20 @@ def take_picture(plotter: pv.Plotter) -> NDArray[np.uint8]:
 
 
 def turntable_frames(plotter: pv.Plotter, n_frames: int) -> Iterator[NDArray[np.uint8]]:
-    """Pictures (H, W, 3) uint8 of a turn around the middle of a scene."""
+    """Pictures (H, W, 3) uint8 of a turn around the middle of a scene, from so far that all of it stays inside."""
+    import numpy as np
+
+    has_bar = "scale bar" in plotter.actors
+    for name in ("scale bar", "label scale bar") if has_bar else ():
+        plotter.remove_actor(plotter.actors[name], render=False)  # it belongs to the picture, not to what turns
+    center, diagonal = np.array(plotter.center), plotter.length
+    towards = np.array(plotter.camera.position) - np.array(plotter.camera.focal_point)
+    distance = 0.5 * diagonal / np.sin(np.radians(VIEW_ANGLE / 2))
+    plotter.camera.focal_point = center
+    plotter.camera.position = center + _TURN_DISTANCE * distance * towards / np.linalg.norm(towards)
     for _ in range(n_frames):
+        if has_bar:
+            add_scale_bar(plotter, view_of(plotter))
         yield take_picture(plotter)
         plotter.camera.Azimuth(360 / n_frames)
         plotter.reset_camera_clipping_range()
@@ -255,9 +282,8 @@ def _stage_flame(
     if sequence not in data.benchmark.train_sequences[data.participant]:
         note(f"Sequence {sequence} is held out and has no images: the vertices are drawn over black.")
     elif not has_video:
-        note(
-            f"The images of {sequence} are not here: the vertices are drawn over black. {data.fetch_hint('images', sequence=sequence, serial=serial)}"
-        )
+        hint = data.fetch_hint("images", sequence=sequence, serial=serial)
+        note(f"The images of {sequence} are not here: the vertices are drawn over black. {hint}")
 
     height, width = stage.size
     side = min(round(_PANEL * look.width), round(look.height * width / height))
@@ -275,7 +301,7 @@ def _stage_flame(
         mesh = provider.get_mesh(timestep)
         black = np.zeros((height, width, 3), np.uint8)
         image = data.load_image(sequence, serial, timestep, as_uint8=True) if has_video else black
-        large, k = enlarge(image, intrinsics, _OVERLAY)
+        large, k = enlarge(cast("NDArray[np.uint8]", image), intrinsics, _OVERLAY)
         drawn = draw_vertices(large, mesh.vertices, mesh.vertex_normals, pose, k)
         plotter.subplot(0, 1)
         add_picture(plotter, "overlay", panel, drawn)
@@ -318,8 +344,8 @@ def flame_scene(
     look: Look | None = None,
     note: Note = quiet,
 ) -> pv.Plotter:
-    """The tracked FLAME mesh in the world with the cameras around it; beside it, and in the training camera's frame,
-    the projected vertices over what that camera sees at the timestep (over black, if there are no images).
+    """The tracked FLAME mesh in the world with the cameras around it; beside it, and in the training camera's
+    frame, the projected vertices over what that camera sees at the timestep (over black, without images).
 
     `flame_model` as in `load_flame_model`. Raises `MissingFileError` without the model, the tracking or the
     calibration, and `UsageError` without PyTorch or for a sequence or timestep that does not exist.

@@ -17,8 +17,8 @@ WINDOW_VARIABLE = "VTK_DEFAULT_OPENGL_WINDOW"
 _WINDOWS = {"egl": "vtkEGLRenderWindow", "osmesa": "vtkOSOpenGLRenderWindow"}
 _PATIENCE = 20  # seconds; a display at the other end of a broken connection never answers
 
-# Goes the way that VTK goes: a display, else an EGL device with desktop OpenGL, else OSMesa. It is a program of its
-# own that imports nothing but ctypes, as that takes 0.07 s instead of the second that VTK takes.
+# Goes the way that VTK goes: a display, else an EGL device with desktop OpenGL, else OSMesa. It imports nothing
+# but ctypes, so that it takes 0.07 s and not the second that VTK takes.
 _PROBE = """
 import ctypes, os
 

@@ -1,7 +1,7 @@
 """The parts that scenes are made of, as actors of a `pyvista.Plotter`.
 
-Each has a name: "image 222200037", "frustum 222200037", "label 222200037", "axis x", "scale bar", "points", "head".
-World coordinates as everywhere: metres.
+Each has a name: "image 222200037", "frustum 222200037", "label 222200037", "axis x", "scale bar", "points",
+"head". World coordinates as everywhere: metres.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from nersemble_cli.core.cameras import CameraCalibration, project_points, unproject_pixels
+from nersemble_cli.core.cameras import CameraCalibration, unproject_pixels
 from nersemble_cli.core.dataset import MonoFlameAvatarDataManager, NVSDataManager
 from nersemble_cli.core.errors import UsageError
 from nersemble_cli.core.scenes.display import prepare_rendering
@@ -36,7 +36,7 @@ VideoData = NVSDataManager | MonoFlameAvatarDataManager
 Note = Callable[[str], object]
 
 HOLD_OUT_COLOR = "#d81e2c"
-TRAIN_COLOR = "#44546a"
+TRAIN_COLORS = {True: "#44546a", False: "#9db0c8"}  # on a bright background, on a dark one
 # How everything is added but a head: in its own colour, without shading, and without moving the point of view.
 _FLAT: Mapping[str, Any] = MappingProxyType(
     {"lighting": False, "reset_camera": False, "render": False, "pickable": False}
@@ -44,7 +44,7 @@ _FLAT: Mapping[str, Any] = MappingProxyType(
 _BACK_COLOR = "#cfd6de"
 _HEAD_COLOR = "#b9c3cf"
 _AXIS_COLORS = {"x": "#e0783a", "y": "#3a9a4b", "z": "#3465c8"}
-_INK = {True: "#20242a", False: "#e6e9ee"}  # on a bright background, on a dark one
+_INK = {True: "#20242a", False: "#e6e9ee"}
 _THUMBNAIL = 512
 _OVERLAY = 1024
 # Where one looks from: over the cameras at the person, so that images are seen from their right side.
@@ -91,9 +91,9 @@ def open_plotter(look: Look, **layout: Any) -> pv.Plotter:
     return plotter
 
 
-def ink_on(plotter: pv.Plotter) -> str:
+def _is_bright(plotter: pv.Plotter) -> bool:
     red, green, blue = plotter.background_color.float_rgb
-    return _INK[0.3 * red + 0.59 * green + 0.11 * blue > 0.45]
+    return bool(0.3 * red + 0.59 * green + 0.11 * blue > 0.45)
 
 
 def font_size(view: View) -> int:
@@ -107,12 +107,25 @@ def look_from(plotter: pv.Plotter, view: View) -> None:
     plotter.reset_camera_clipping_range()
 
 
+def view_of(plotter: pv.Plotter) -> View:
+    """Where the first view of a plotter is seen from."""
+    import numpy as np
+
+    camera = plotter.renderers[0].camera
+    left, bottom, right, top = plotter.renderers[0].GetViewport()
+    width, height = plotter.window_size
+    position, focus, up = (np.array(v, np.float64) for v in (camera.position, camera.focal_point, camera.up))
+    return View(position, focus, up, round(width * (right - left)), round(height * (top - bottom)))
+
+
 def _tubes(points: NDArray[Any], edges: Sequence[tuple[int, int]], radius: float) -> pv.PolyData:
     import numpy as np
     import pyvista as pv
 
     lines = np.array([[2, *edge] for edge in edges]).ravel()
-    return pv.PolyData(np.asarray(points, np.float32), lines=lines).tube(radius=radius, n_sides=10, capping=True)
+    wires = pv.PolyData(np.asarray(points, np.float32), lines=lines)
+    tubes: pv.PolyData = wires.tube(radius=radius, n_sides=10, capping=True)
+    return tubes
 
 
 def _write(
@@ -132,7 +145,8 @@ def _write(
     style.SetColor(*pv.Color(color).float_rgb)
     style.SetJustificationToCentered()
     style.SetVerticalJustificationToCentered()
-    plotter.add_actor(actor, name=name, reset_camera=False, render=False, pickable=False)
+    # pyvista takes any vtkProp, but names only some.
+    plotter.add_actor(cast("pv.Actor", actor), name=name, reset_camera=False, render=False, pickable=False)
 
 
 def add_picture(plotter: pv.Plotter, name: str, corners: NDArray[Any], image: NDArray[np.uint8]) -> None:
@@ -141,15 +155,15 @@ def add_picture(plotter: pv.Plotter, name: str, corners: NDArray[Any], image: ND
     import numpy as np
     import pyvista as pv
 
-    corners = np.asarray(corners, np.float32)
+    points = np.asarray(corners, np.float32)
     # Counterclockwise as the camera sees it: that is the front.
-    front = pv.PolyData(corners, faces=[4, 3, 2, 1, 0])
-    front.active_texture_coordinates = np.array([[0, 1], [1, 1], [1, 0], [0, 0]], np.float32)
+    front = pv.PolyData(points, faces=[4, 3, 2, 1, 0])
+    front.active_texture_coordinates = np.array([[0.0, 1], [1, 1], [1, 0], [0, 0]])
     texture = pv.Texture(np.ascontiguousarray(image))
     texture.interpolate = True
     texture.mipmap = True
     plotter.add_mesh(front, texture=texture, name=f"image {name}", culling="back", **_FLAT)
-    back = pv.PolyData(corners, faces=[4, 0, 1, 2, 3])
+    back = pv.PolyData(points, faces=[4, 0, 1, 2, 3])
     plotter.add_mesh(back, color=_BACK_COLOR, name=f"back {name}", culling="back", **_FLAT)
 
 
@@ -192,14 +206,14 @@ def add_rig(plotter: pv.Plotter, stage: Stage, hold_out: Sequence[str], view: Vi
     """Frustums with their serials, the world's axes and a scale bar."""
     import numpy as np
 
-    ink, font = ink_on(plotter), font_size(view)
+    ink, font = _INK[_is_bright(plotter)], font_size(view)
     serials = list(stage.frustums)
     corners = np.stack([stage.frustums[serial] for serial in serials])
     places = place_labels(
         corners[:, 0], corners[:, 1:].mean(1), serials, view, font, np.concatenate([corners[:, 1:]])
     )
     for serial, points, place in zip(serials, corners, places, strict=True):
-        color = HOLD_OUT_COLOR if serial in hold_out else TRAIN_COLOR
+        color = HOLD_OUT_COLOR if serial in hold_out else TRAIN_COLORS[_is_bright(plotter)]
         # The rays are thinner than the frame, as they cross the images.
         radius = view.pixel * (1.2 if serial in hold_out else 1.0)
         edges = _tubes(points, FRUSTUM_RAYS, 0.6 * radius).merge(_tubes(points, FRUSTUM_FRAME, radius))
@@ -212,20 +226,18 @@ def add_rig(plotter: pv.Plotter, stage: Stage, hold_out: Sequence[str], view: Vi
     for i, (name, color) in enumerate(_AXIS_COLORS.items(), start=1):
         plotter.add_mesh(_tubes(axes, [(0, i)], 1.5 * view.pixel), color=color, name=f"axis {name}", **_FLAT)
         _write(plotter, f"label {name}", name, axes[i] * 1.12, color, font, bold=True)
-    _add_scale_bar(plotter, stage, view, ink, font)
+    add_scale_bar(plotter, view)
 
 
-def _add_scale_bar(plotter: pv.Plotter, stage: Stage, view: View, ink: str, font: int) -> None:
-    """A bar at the bottom right of the picture, as far away as what the cameras look at, so that it measures that."""
+def add_scale_bar(plotter: pv.Plotter, view: View) -> None:
+    """A bar at the bottom right of the picture, as far away as the focus: that is where it measures."""
     import numpy as np
 
-    camera = view.as_camera()
-    depth = project_points(stage.rig.target, *camera).depth
-    meters_per_pixel = float(depth / camera[1][0, 0])
-    length = round_length(0.25 * view.width * meters_per_pixel)
-    right, y, pixels = view.width - 1.5 * font, view.height - 1.5 * font, length / meters_per_pixel
-    tick = 0.4 * font
-    left = right - pixels
+    camera, ink, font = view.as_camera(), _INK[_is_bright(plotter)], font_size(view)
+    depth = float(np.linalg.norm(view.focus - view.position))
+    length = round_length(0.25 * view.width * view.pixel)
+    right, y, tick = view.width - 1.5 * font, view.height - 1.5 * font, 0.4 * font
+    left = right - length / view.pixel
     corners = [[left, y], [right, y], [left, y - tick], [left, y + tick], [right, y - tick], [right, y + tick]]
     points = unproject_pixels(np.array(corners), np.full(6, depth), *camera)
     bar = _tubes(points, [(0, 1), (2, 3), (4, 5)], view.pixel)
@@ -240,5 +252,5 @@ def add_caption(plotter: pv.Plotter, text: str, view: View) -> None:
 
     font = font_size(view)
     caption = pv.Text(text, position=(font, font))
-    caption.prop.font_size, caption.prop.color = font, ink_on(plotter)
+    caption.prop.font_size, caption.prop.color = font, _INK[_is_bright(plotter)]
     plotter.add_actor(caption, name="caption", reset_camera=False, render=False, pickable=False)

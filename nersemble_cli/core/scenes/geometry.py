@@ -55,8 +55,8 @@ def measure_rig(calibration: CameraCalibration, width: int) -> Rig:
 
     poses = np.stack([calibration.cam_2_world(serial) for serial in calibration.serials]).astype(np.float64)
     centers, forward = poses[:, :3, 3], poses[:, :3, 2]
-    # The point with the smallest sum of squared distances to all axes. Axes that are parallel, or a single one, leave
-    # the distance open; a metre is added then.
+    # The point with the smallest sum of squared distances to all axes. Axes that are parallel, or a single one,
+    # leave the distance open; it is a metre then.
     across = np.eye(3) - forward[:, :, None] * forward[:, None, :]
     system, right_side = across.sum(0), (across @ centers[..., None]).sum(0)[:, 0]
     target = np.linalg.solve(system, right_side) if np.linalg.cond(system) < 1e6 else (centers + forward).mean(0)
@@ -131,16 +131,17 @@ def direction(rig: Rig, azimuth: float, elevation: float) -> NDArray[np.float64]
 
 
 def fit_view(
-    points: NDArray[Any], towards: NDArray[Any], up: NDArray[Any], width: int, height: int, margin: float = _MARGIN
+    points: NDArray[Any], towards: NDArray[Any], up: NDArray[Any], width: int, height: int, about: NDArray[Any]
 ) -> View:
-    """The nearest point of view in the direction `towards` from which all (N, 3) `points` are in the picture."""
+    """The nearest point of view in the direction `towards` from which all (N, 3) `points` are in the picture. Its
+    focus is as far away as the point `about` (3,)."""
     import numpy as np
 
     towards = _unit(np.asarray(towards, np.float64))
     right = _unit(np.cross(up, towards))
     upward = np.cross(towards, right)
     x, y, z = np.asarray(points, np.float64) @ right, points @ upward, points @ towards
-    half = np.tan(np.radians(VIEW_ANGLE / 2)) * (1 - 2 * margin)
+    half = np.tan(np.radians(VIEW_ANGLE / 2)) * (1 - 2 * _MARGIN)
     # A point is in the picture if |x - center| ≤ (distance - z) · half; so for the outermost on either side.
     sides = []
     for offset, slope in ((x, half * width / height), (y, half)):
@@ -148,8 +149,8 @@ def fit_view(
         sides.append(((high - low) / 2, (high + low) / 2 / slope))
     (center_x, far_x), (center_y, far_y) = sides
     across = center_x * right + center_y * upward
-    middle = float(z.mean())
-    return View(across + max(far_x, far_y) * towards, across + middle * towards, upward, width, height)
+    position, focus = across + max(far_x, far_y) * towards, across + (about @ towards) * towards
+    return View(position, focus, _unit(np.asarray(up, np.float64)), width, height)
 
 
 def place_labels(
@@ -205,7 +206,7 @@ def _boxes(polygons: NDArray[Any]) -> NDArray[Any]:
 
 
 def _overlap(boxes: NDArray[Any], others: NDArray[Any], gap: float = 0) -> NDArray[Any]:
-    """(N,) by how much area each of (N, 4) boxes covers any of (M, 4) others, which are `gap` larger on each side."""
+    """(N,) how much of (M, 4) others, `gap` larger on each side, each of (N, 4) boxes covers, as an area."""
     import numpy as np
 
     low = np.maximum(boxes[:, None, :2], others[None, :, :2] - gap)

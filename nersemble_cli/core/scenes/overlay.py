@@ -56,11 +56,11 @@ def draw_vertices(
 
     center = -world_2_cam[:3, :3].T @ world_2_cam[:3, 3]
     faces_camera = ((center - vertices) * normals).sum(-1) > 0
-    pixels, _ = project_points(vertices[faces_camera], world_2_cam, intrinsics)
+    pixels = project_points(vertices[faces_camera], world_2_cam, intrinsics).pixels
     height, width = image.shape[:2]
     # NaN is behind the camera, and what lies far outside would not fit into OpenCV's integers.
     inside = ((pixels > -1) & (pixels < [width, height])).all(-1)
-    drawn = image.copy()
+    drawn: NDArray[np.uint8] = image.copy()
     radius = max(1.0, _DOT * max(height, width))
     for x, y in (pixels[inside] * (1 << _SHIFT)).round().astype(int).tolist():
         cv2.circle(drawn, (x, y), round(radius * (1 << _SHIFT)), DOT_COLOR, cv2.FILLED, cv2.LINE_AA, _SHIFT)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import html
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nersemble_cli.core.cameras import invert_pose, swap_opencv_opengl
-from nersemble_cli.core.scenes.geometry import VIEW_ANGLE, View
+from nersemble_cli.core.scenes.drawing import view_of
+from nersemble_cli.core.scenes.geometry import VIEW_ANGLE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,7 +29,7 @@ _STYLE = """
   .label { position: absolute; left: 0; top: 0; pointer-events: none; white-space: nowrap; }
   .label, #caption { font: 12px Arial, Helvetica, sans-serif; }
   #caption { position: absolute; left: 12px; bottom: 10px; }
-  #inset { position: absolute; left: 0; top: 0; max-height: 42%; max-width: 35%; }
+  #inset { position: absolute; left: 0; top: 0; max-height: 38%; max-width: 30%; }
 </style>
 """
 # `scene`, `camera`, `controls`, `renderer` and `render` are the viewer's; `camera` is there once all is loaded.
@@ -72,8 +73,8 @@ _SCRIPT = """
   function begin() {
     if (typeof controls === "undefined") { window.setTimeout(begin, 20); return; }
     scene.background = new THREE.Color(page.background);
-    scene.add(new THREE.AmbientLight(0xffffff, 0.3));
-    tracklight.intensity = 0.9;
+    scene.add(new THREE.AmbientLight(0xffffff, 0.35));
+    tracklight.intensity = 0.65;
     scene.traverse(function (thing) {
       if (thing.isPoints) thing.material.size = page.pointSize * window.devicePixelRatio;
       else if (thing.isMesh && thing.material.name.startsWith("flat")) thing.material = flat(thing.material);
@@ -99,7 +100,8 @@ def _linear(colors: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
     values = colors / 255
     light = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
-    return (light * 255).round().astype(np.uint8)
+    linear: NDArray[np.uint8] = (light * 255).round().astype(np.uint8)
+    return linear
 
 
 def to_trimesh(plotter: pv.Plotter, linear: bool = True) -> trimesh.Scene:
@@ -114,7 +116,7 @@ def to_trimesh(plotter: pv.Plotter, linear: bool = True) -> trimesh.Scene:
         dataset = getattr(getattr(actor, "mapper", None), "dataset", None)
         if dataset is not None and dataset.n_points:
             scene.add_geometry(_to_geometry(name, actor, dataset, linear), node_name=name, geom_name=name)
-    view = _view_of(plotter)
+    view = view_of(plotter)
     world_2_cam, _ = view.as_camera()
     aspect = view.width / view.height
     scene.camera = trimesh.scene.Camera(
@@ -133,8 +135,7 @@ def _to_geometry(name: str, actor: Any, dataset: pv.PolyData, linear: bool) -> A
     def encoded(colors: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return _linear(colors) if linear else colors
 
-    n_cells = dataset.n_cells
-    if actor.mapper.scalar_visibility and dataset.n_verts == n_cells:
+    if actor.mapper.scalar_visibility and dataset.n_verts == dataset.n_cells:
         return trimesh.PointCloud(np.asarray(dataset.points), encoded(np.asarray(dataset.active_scalars)[:, :3]))
     surface = dataset.triangulate()
     options: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 1.0, "doubleSided": False}
@@ -152,23 +153,12 @@ def _to_geometry(name: str, actor: Any, dataset: pv.PolyData, linear: bool) -> A
         )
         uv = None
     visual = trimesh.visual.TextureVisuals(uv=None if uv is None else np.asarray(uv), material=material)
-    return trimesh.Trimesh(
+    mesh = trimesh.Trimesh(
         np.asarray(surface.points), surface.regular_faces, visual=visual, process=False, validate=False
     )
-
-
-def _view_of(plotter: pv.Plotter) -> View:
-    """Where the first view of a plotter is seen from."""
-    import numpy as np
-
-    camera = plotter.renderers[0].camera
-    left, bottom, right, top = plotter.renderers[0].GetViewport()
-    width, height = plotter.window_size
-    return View(
-        *(np.array(vector, np.float64) for vector in (camera.position, camera.focal_point, camera.up)),
-        width=round(width * (right - left)),
-        height=round(height * (top - bottom)),
-    )
+    if kind != _FLAT:
+        _ = mesh.vertex_normals  # once they are known they are exported, and the surface looks smooth
+    return mesh
 
 
 def to_gltf(plotter: pv.Plotter, binary: bool) -> bytes:
@@ -211,15 +201,14 @@ def to_ply(plotter: pv.Plotter) -> bytes:
         np.concatenate(vertices), np.concatenate(faces) if faces else np.empty((0, 3), int),
         vertex_colors=np.concatenate(colors), process=False, validate=False,
     )  # fmt: skip
-    data: bytes = mesh.export(file_type="ply", vertex_normal=False)
-    return data
+    return cast(bytes, mesh.export(file_type="ply", vertex_normal=False))
 
 
 def to_html(plotter: pv.Plotter, title: str) -> str:
     """The scene as one page that turns in any browser, without network."""
     from trimesh.viewer import scene_to_html
 
-    view = _view_of(plotter)
+    view = view_of(plotter)
     first = plotter.renderers[0]
     sizes = [actor.prop.point_size for name, actor in first.actors.items() if name == "points"]
     page = {
@@ -269,5 +258,5 @@ def _inset_of(plotter: pv.Plotter) -> str:
             if getattr(actor, "texture", None) is not None:
                 rgb = np.asarray(actor.texture.to_array())[..., :3]
                 _, data = cv2.imencode(".jpg", np.ascontiguousarray(rgb[..., ::-1]))
-                return f'<img id="inset" src="data:image/jpeg;base64,{base64.b64encode(data).decode()}">'
+                return f'<img id="inset" src="data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}">'
     return ""
