@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from fractions import Fraction
 from inspect import cleandoc
@@ -405,6 +406,9 @@ def _deliver(plotter: pv.Plotter, target: Path | None, title: str, out: Output) 
 
     if target is None:
         out.note("Drag to turn, scroll to zoom, q to close.")
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # VTK's loop never gives Python a chance to handle them
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_DFL)
         plotter.show(title=title)
         return
     save_scene(plotter, target, title)
