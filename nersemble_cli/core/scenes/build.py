@@ -50,7 +50,7 @@ _HEAD_VIEW = (20.0, 5.0)
 _TURN_DISTANCE = 0.7  # of that from which a ball around everything fits: its corners are empty
 _AROUND = 1.1  # of the size of a point cloud without its outliers is what must be in the picture
 _OUTLIERS = 0.5  # per cent of a point cloud on each side that need not be in the picture
-_COVER = 9  # how often all points together cover the side of a cube around them
+_COVER = 15  # how often all points together cover the side of a cube around them
 
 
 def title(data: VideoData, sequence: str, timestep: int) -> str:
@@ -171,7 +171,7 @@ def _fit_points(plotter: pv.Plotter, points: NDArray[Any], view: View, look: Loo
 
     _, half = _bulk(points)
     side = 2 * np.linalg.norm(half) / np.sqrt(3) / view.pixel
-    size = float(np.clip(side * np.sqrt(_COVER / len(points)), 1.5, 14))
+    size = float(np.clip(side * np.sqrt(_COVER / len(points)), 1.5, 16))
     plotter.actors["points"].prop.point_size = look.point_size or size
 
 
