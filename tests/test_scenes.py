@@ -116,6 +116,16 @@ def test_the_rig_of_an_arc() -> None:
     assert 0.1 < rig.depth < 0.75  # before the box, and no needle
 
 
+@pytest.mark.parametrize("n", [5, 9, 16])
+def test_neighbouring_frustums_do_not_run_into_each_other(n: int) -> None:
+    calibration = arc(n)
+    rig = measure_rig(calibration, SIZE[1])
+    middles = np.stack([frustum(p, k, *SIZE, rig.depth)[1:].mean(0) for p, k in zip(
+        calibration.world_2_cam.values(), calibration.intrinsics.values(), strict=True)])  # fmt: skip
+    apart = np.linalg.norm(np.diff(middles, axis=0), axis=1).min()
+    assert SIZE[1] / FOCAL * rig.depth < apart
+
+
 @pytest.mark.parametrize("n", [1, 2])
 def test_the_rig_of_few_cameras(n: int) -> None:
     rig = measure_rig(arc(n), SIZE[1])

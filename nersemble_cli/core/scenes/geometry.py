@@ -21,7 +21,7 @@ FRUSTUM_FRAME = ((1, 2), (2, 3), (3, 4), (4, 1))
 _MARGIN = 0.07  # of the picture, on each side
 # A frustum is as deep as this part of the way to what the cameras look at, or less if neighbours would collide.
 _DEPTH = 0.38
-_GAP = 0.85
+_GAP = 0.9
 # Of Arial, which VTK writes with: the width of a digit and the height of a line, in sizes of the font.
 _DIGIT, _LINE = 0.56, 1.0
 
@@ -67,9 +67,11 @@ def measure_rig(calibration: CameraCalibration, width: int) -> Rig:
         front = _unit(poses[0, :3, 0] - (poses[0, :3, 0] @ up) * up)
     distance = np.median(np.linalg.norm(centers - target, axis=1))
     between = np.linalg.norm(centers[:, None] - centers, axis=-1)
-    nearest = between[between > 0].min(initial=np.inf, axis=None)
+    nearest = between[between > 0].min(initial=np.inf)
     widest = max(width / calibration.intrinsics[serial][0, 0] for serial in calibration.serials)
-    return Rig(target, up, front, float(min(_DEPTH * distance, _GAP * max(nearest, 0.1 * distance) / widest)))
+    # Neighbours come closer to each other on their way to the target.
+    room = _GAP * max(nearest, 0.1 * distance)
+    return Rig(target, up, front, float(min(_DEPTH * distance, room / (widest + room / distance))))
 
 
 def frustum(
