@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -104,3 +105,18 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
         command, env=environment, capture_output=True, text=True, timeout=300, check=False, cwd=home
     )
     return place, done
+
+
+@pytest.fixture(scope="session")
+def drawing() -> None:
+    """For tests that draw: they need OpenGL, which .ci/run installs."""
+    from nersemble_cli.core.scenes.display import find_surface
+
+    if find_surface() == "nothing":
+        missing("OpenGL is", "libgl1 libegl1")
+
+
+def missing(what: str, packages: str) -> NoReturn:
+    """Ends a test that cannot run here: skipped on a desk, failed in CI, where nobody would see that it is not run."""
+    text = f"{what} not installed: apt-get install -y {packages}"
+    pytest.fail(text) if os.environ.get("CI") else pytest.skip(text)

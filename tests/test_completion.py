@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests.conftest import ROOT, missing
+
 COMPLETIONS = ROOT / "completions"
 SHELLS = ("bash", "zsh", "fish")
 PATIENCE = 30.0  # seconds
@@ -107,10 +108,7 @@ def press(request: pytest.FixtureRequest, surroundings: tuple[Path, dict[str, st
     shell = request.param
     place, environment = surroundings
     if not shutil.which(shell):
-        reason = f"{shell} is not installed: apt-get install {shell}"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+        missing(f"{shell} is", shell)
     if shell == "fish":
         yield lambda line: press_in_fish(line, place, environment)
         return
@@ -143,6 +141,11 @@ def press_in_fish(line: str, place: Path, environment: dict[str, str]) -> set[st
         ("nersemble download mono --sequence EXP-3", {"EXP-3-cheeks+nose"}, {"EXP-2-eyes"}),
         ("nersemble download nvs -c 22070", {"220700191"}, {"222200037"}),
         ("nersemble download mono_flame_avatar -a fl", {"flame2023_tracking", "flame2023_tracking_v2"}, {"images"}),
+        ("nersemble vis", {"visualize"}, {"validate"}),
+        ("nersemble visualize ", {"cameras", "flame", "pointcloud"}, {"download"}),
+        ("nersemble visualize flame ", {"393", "486"}, {"388"}),
+        ("nersemble visualize pointcloud 388 -s ", {"GLASSES"}, {"FREE"}),
+        ("nersemble visualize pointcloud 388 --color ", {"rgb", "normals"}, {"renders/"}),
         ("nersemble validate --benchmark ", {"nvs", "mono", "svfr"}, {"submission.zip"}),
         ("nersemble validate sub", {"submission.zip"}, {"renders/"}),
         ("nersemble pack nvs ren", {"renders/"}, {"submission.zip"}),
@@ -172,7 +175,7 @@ def test_scripts_and_table_are_current() -> None:
 )
 def test_install_completion_in_an_empty_home(shell: str, file: str, ours: str, tmp_path: Path) -> None:
     if not shutil.which(shell):
-        pytest.skip(f"{shell} is not installed")
+        missing(f"{shell} is", shell)
     home = tmp_path / "empty"
     home.mkdir()
     # Typer looks which shell it was started from.

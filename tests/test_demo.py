@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from nersemble_cli.cli.demo import _pictures
+from nersemble_cli.core.images import read_rgb
 from nersemble_cli.core.submission.validation import validate_submission
 from nersemble_cli.core.synthetic.server import serving
 from tests.conftest import Played, Run
@@ -18,12 +20,33 @@ def test_demo_runs_the_real_commands(played: Played) -> None:
     assert done.returncode == 0, done.stderr
     commands = [line.split()[2] for line in done.stdout.splitlines() if line.startswith("$ nersemble ")]
     assert commands == sorted(commands, key=["download", "inspect", "visualize", "pack", "validate"].index)
-    assert set(commands) >= {"download", "inspect", "pack", "validate"}
+    assert set(commands) == {"download", "inspect", "visualize", "pack", "validate"}
     assert "made_up.zip is a valid nvs submission" in done.stdout
     for code in ("missing_file", "wrong_frame_count", "damaged_video"):
         assert f"error {code} (1)" in done.stdout
     assert "made_up_with_mistakes.zip is not a valid nvs submission: 3 errors." in done.stdout
     assert "\x1b" not in done.stdout + done.stderr
+
+
+@pytest.mark.usefixtures("drawing")
+def test_demo_draws(played: Played) -> None:
+    place, _ = played
+    for name in ("cameras.png", "flame.png", "pointcloud.png"):
+        picture = read_rgb(place / name)
+        assert picture.shape[0] >= 700 and picture.std() > 10
+
+
+@pytest.mark.parametrize(
+    ("surface", "torch", "left_out"), [("nothing", True, 3), ("egl", False, 1), ("egl", True, 0)]
+)
+def test_demo_leaves_out_what_cannot_be_drawn_here(
+    surface: str, torch: bool, left_out: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nersemble_cli.core.scenes.display.find_surface", lambda: surface)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object() if torch else None)
+    reasons = [reason for _, reason in _pictures() if reason]
+    assert len(reasons) == left_out
+    assert all("OpenGL" in reason if surface == "nothing" else "torch" in reason for reason in reasons)
 
 
 def test_demo_leaves_the_users_settings_alone(played: Played) -> None:

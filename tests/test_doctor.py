@@ -12,12 +12,6 @@ from nersemble_cli.core import diagnosis
 from tests.conftest import Run
 
 
-@pytest.fixture(autouse=True)
-def _no_rendering(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    if "opengl" not in request.node.name:
-        monkeypatch.setattr(diagnosis, "opengl_works", lambda: True)
-
-
 def test_doctor_says_what_is_there(
     run: Run, tmp_path: Path, flame_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,7 +48,10 @@ def test_doctor_without_torch_says_what_to_install(run: Run, monkeypatch: pytest
     assert "missing: trimesh" in out
 
 
-def test_opengl_that_kills_the_process_is_found_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "pyvista.py").write_text("import os\nos.abort()\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    assert not diagnosis.opengl_works()
+@pytest.mark.parametrize(("surface", "told"), [("egl", "files only"), ("nothing", "apt-get install libgl1")])
+def test_doctor_says_whether_pictures_can_be_drawn(
+    surface: str, told: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diagnosis, "find_surface", lambda: surface)
+    assert told in run("doctor").out
+    assert json.loads(run("doctor", "--json").out)["drawing_on"] == surface

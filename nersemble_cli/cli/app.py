@@ -8,14 +8,14 @@ import os
 import shutil
 import signal
 import sys
-from inspect import cleandoc
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from nersemble_cli import __version__
-from nersemble_cli.cli import demo, doctor, download, inspect, pack, validate
+from nersemble_cli.cli import demo, doctor, download, inspect, options, pack, validate, visualize
 from nersemble_cli.core.errors import NersembleError
 
 INTERRUPTED = 130
@@ -23,27 +23,35 @@ BROKEN_PIPE = 141  # as a shell reports it
 DEBUG_VARIABLE = "NERSEMBLE_DEBUG"
 NARROW = 80  # columns; panels beside each other would cut names there
 
+
+class _InOrderOfUse(TyperGroup):
+    """Lists the commands as they are used one after the other; Typer would put groups first."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        first = ["download", "inspect", "visualize"]
+        return [*first, *(name for name in super().list_commands(ctx) if name not in first)]
+
+
 app = typer.Typer(
     name="nersemble",
+    cls=_InOrderOfUse,
     help="Toolbox for the NeRSemble 3D Head Avatar benchmark.",
     epilog="New here? nersemble demo shows every command at work on made-up data.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command, examples in (
-    (download.download, ("nersemble download svfr", "nersemble download nvs -p 388 -a calibration,images")),
-    (inspect.inspect, ("nersemble inspect", "nersemble inspect submission.zip")),
-    (pack.pack, ("nersemble pack nvs renders/ submission.zip",)),
-    (validate.validate, ("nersemble validate submission.zip", "nersemble validate submission.zip --json")),
-    (demo.demo, ("nersemble demo", "nersemble demo my_demo")),
-    (doctor.doctor, ("nersemble doctor",)),
-):
-    paragraphs = cleandoc(command.__doc__ or "").split("\n\n")
-    app.command(
-        help="\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs),  # Rich would keep the lines
-        epilog="\n\n".join(["Examples:" if len(examples) > 1 else "Example:", *examples]),
-    )(command)
+options.command(app, "nersemble download svfr", "nersemble download nvs -p 388 -a calibration,images")(
+    download.download
+)
+options.command(app, "nersemble inspect", "nersemble inspect submission.zip")(inspect.inspect)
+app.add_typer(visualize.app, name="visualize")
+options.command(app, "nersemble pack nvs renders/ submission.zip")(pack.pack)
+options.command(app, "nersemble validate submission.zip", "nersemble validate submission.zip --json")(
+    validate.validate
+)
+options.command(app, "nersemble demo", "nersemble demo my_demo")(demo.demo)
+options.command(app, "nersemble doctor")(doctor.doctor)
 
 
 def _show_version(wanted: bool) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SERVER, RENDERS, FLAME = "made_up_server", "renders", "flame"
 SUBMISSION, FAULTY = "made_up.zip", "made_up_with_mistakes.zip"
 VIDEO = "nersemble_benchmark/nvs/388/sequences/GLASSES/images/cam_222200042.mp4"
-N_FRAMES = 4
+N_FRAMES, N_POINTS = 4, 150_000
 PARTICIPANTS = {"nvs": [388], "mono": [393], "svfr": [17]}
 TRAINING_SEQUENCE = "EXP-1-head"
 
@@ -36,9 +36,9 @@ def demo(
 ) -> None:
     """Try every command on a made-up benchmark.
 
-    A small benchmark in the official layout is made up, served on this machine, downloaded, inspected, packed and
-    validated with the real commands. Needs no access and no network, less than a minute, and 200 MB of space.
-    Your settings are not touched.
+    A small benchmark in the official layout is made up, served on this machine, downloaded, inspected, drawn,
+    packed and validated with the real commands. Needs no access and no network, less than a minute, and 200 MB of
+    space. Your settings are not touched.
     """
     from nersemble_cli.cli.output import Output
 
@@ -81,7 +81,7 @@ def _play(place: Path, out: Output) -> None:
     from nersemble_cli.core.synthetic.results import plant_mistakes, write_renders
     from nersemble_cli.core.synthetic.server import serving
 
-    recipe = Recipe(n_frames=N_FRAMES)
+    recipe = Recipe(n_frames=N_FRAMES, n_points=N_POINTS)
     _say(out, f"Making up a benchmark of {N_FRAMES} frames, in the official layout and size …")
     server = make_benchmark(place / SERVER, recipe, PARTICIPANTS, sequences=["GLASSES", TRAINING_SEQUENCE],
                             images_per_participant=100)  # fmt: skip
@@ -99,6 +99,12 @@ def _play(place: Path, out: Output) -> None:
         _say(out, "Inspect: what is there, and what is in a file")
         run("inspect", "-p", "388,393,17")
         run("inspect", VIDEO)
+        _say(out, "Visualize: the cameras, the tracked head over its image, the point cloud")
+        for command, reason in _pictures():
+            if reason:
+                out.print(f"Left out: {' '.join(command[:2])}, {reason}", style="yellow")
+            else:
+                run(*command)
         _say(out, "Your method would now train, and render the hold-out cameras; here they are drawn …")
         write_renders(place / RENDERS, NVS, recipe)
         _say(out, "Pack: checked, encoded, and checked again")
@@ -108,6 +114,19 @@ def _play(place: Path, out: Output) -> None:
         plant_mistakes(place / SUBMISSION, place / FAULTY, NVS, recipe)
         _say(out, "Validate again, three mistakes planted: a frame cut off, a video damaged, a video left out")
         run("validate", FAULTY, status=1)
+
+
+def _pictures() -> Iterator[tuple[tuple[str, ...], str | None]]:
+    """The commands that draw, each with the reason to leave it out."""
+    from importlib.util import find_spec
+
+    from nersemble_cli.core.scenes.display import find_surface
+
+    no_opengl = None if find_surface() != "nothing" else "for there is no OpenGL here (nersemble doctor says more)"
+    no_torch = None if find_spec("torch") else "for torch is not installed: pip install 'nersemble-cli[flame]'"
+    flame = ("flame", "393", "-s", TRAINING_SEQUENCE)
+    for what, reason in ((("cameras", "388"), None), (flame, no_torch), (("pointcloud", "388"), None)):
+        yield ("visualize", *what, "-o", f"{what[0]}.png"), no_opengl or reason
 
 
 def _environment(url: str, model: Path) -> dict[str, str]:
@@ -153,8 +172,9 @@ def _show_hints(place: Path, out: Output) -> None:
     out.print("To play on:")
     for line in (
         f"cd {place}",
-        "nersemble inspect",
+        "nersemble inspect --verify",
         f"nersemble inspect {FAULTY}",
+        "nersemble visualize cameras 388 -o cameras.html",
         f"nersemble validate {SUBMISSION} --json",
     ):
         out.print(line, indent=2)

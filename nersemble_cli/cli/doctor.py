@@ -6,6 +6,12 @@ from typing import Any
 
 from nersemble_cli.cli.options import FolderOption, JsonOption
 
+DRAWING = {
+    "display": "windows and files",
+    "egl": "files only, there is no display (EGL)",
+    "osmesa": "files only, there is no display (OSMesa)",
+}
+
 
 def doctor(folder: FolderOption = None, as_json: JsonOption = False) -> None:
     """Say what nersemble finds on this machine.
@@ -53,10 +59,9 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
         ),
         row(
             "OpenGL",
-            "works" if found["opengl"] else None,
-            "does not work, so no pictures: apt-get install libgl1 libegl1 libglib2.0-0",
+            DRAWING.get(found["drawing_on"]),
+            "none, so there are no pictures: apt-get install libgl1 libegl1 libglib2.0-0",
         ),
-        row("display", "yes" if found["display"] else None, "none: visualize writes files instead"),
         row("torch", libraries["torch"], "not installed, needed for FLAME: pip install 'nersemble-cli[flame]'"),
         row(
             "FLAME model",

@@ -5,10 +5,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from inspect import cleandoc
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+Command = Callable[..., None]
+
+
+def command(app: typer.Typer, *examples: str) -> Callable[[Command], Command]:
+    """Registers a command, whose help ends with examples."""
+
+    def register(function: Command) -> Command:
+        paragraphs = cleandoc(function.__doc__ or "").split("\n\n")
+        return app.command(
+            help="\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs),  # Rich would keep the lines
+            epilog="\n\n".join(["Examples:" if len(examples) > 1 else "Example:", *examples]),
+        )(function)
+
+    return register
+
 
 SELECTION = "What is meant (everything unless told)"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from nersemble_cli import __version__
 from nersemble_cli.core.errors import NersembleError
 from nersemble_cli.core.files import free_space
 from nersemble_cli.core.parallel import cpu_count
+from nersemble_cli.core.scenes.display import find_surface
 from nersemble_cli.core.settings import find_flame_model, find_folder, find_url
 from nersemble_cli.core.video import find_ffmpeg
 
@@ -33,8 +33,7 @@ def diagnose(folder: Path | None = None) -> dict[str, Any]:
         "cpus": cpu_count(),
         "libraries": {name: _version(name) for name in LIBRARIES},
         "ffmpeg": _ffmpeg(),
-        "opengl": opengl_works(),
-        "display": sys.platform in ("win32", "darwin") or any(map(os.environ.get, ("DISPLAY", "WAYLAND_DISPLAY"))),
+        "drawing_on": find_surface(),
         "flame_model": _flame_model(),
         "url_configured": find_url() is not None,
         "folder": {
@@ -61,21 +60,6 @@ def _ffmpeg() -> dict[str, Any] | None:
         return None
     shown = subprocess.run([path, "-version"], capture_output=True, text=True, check=False).stdout
     return {"path": _tilde(Path(path)), "libx264": True, "version": " ".join(shown.split()[2:3])}
-
-
-def opengl_works() -> bool:
-    """Whether a picture can be rendered. Where a GL library is missing, the first picture kills the process."""
-    code = (
-        "import pyvista\n"
-        "plotter = pyvista.Plotter(off_screen=True, window_size=(8, 8))\n"
-        "plotter.add_mesh(pyvista.Sphere())\n"
-        "plotter.screenshot(return_img=True)\n"
-    )
-    try:
-        child = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
-    except subprocess.TimeoutExpired:
-        return False
-    return child.returncode == 0
 
 
 def _flame_model() -> dict[str, Any]:
