@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from nersemble_cli.core.dataset import SVFRDataManager as SVFRDataManager
     from nersemble_cli.core.errors import NersembleError as NersembleError
     from nersemble_cli.core.flame import FlameProvider as FlameProvider
+    from nersemble_cli.core.scenes import cameras_scene as cameras_scene
+    from nersemble_cli.core.scenes import flame_scene as flame_scene
+    from nersemble_cli.core.scenes import pointcloud_scene as pointcloud_scene
     from nersemble_cli.core.submission.findings import Finding as Finding
     from nersemble_cli.core.submission.findings import Report as Report
     from nersemble_cli.core.submission.validation import validate_submission as validate_submission
@@ -78,6 +81,7 @@ _HOMES = {
     "nersemble_cli.core.dataset": ("MonoFlameAvatarDataManager", "NVSDataManager", "SVFRDataManager"),
     "nersemble_cli.core.errors": ("NersembleError",),
     "nersemble_cli.core.flame": ("FlameProvider",),
+    "nersemble_cli.core.scenes": ("cameras_scene", "flame_scene", "pointcloud_scene"),
     "nersemble_cli.core.submission.findings": ("Finding", "Report"),
     "nersemble_cli.core.submission.validation": ("validate_submission",),
     "nersemble_cli.core.submission.writer": (

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -85,3 +87,18 @@ def flame_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from nersemble_cli.core.synthetic import write_flame_model
 
     return write_flame_model(tmp_path_factory.mktemp("flame"))
+
+
+@pytest.fixture(scope="session")
+def drawing() -> None:
+    """For tests that draw: they need OpenGL, which .ci/run installs."""
+    from nersemble_cli.core.scenes.display import find_surface
+
+    if find_surface() == "nothing":
+        missing("OpenGL is", "libgl1 libegl1")
+
+
+def missing(what: str, packages: str) -> NoReturn:
+    """Ends a test that cannot run here: skipped on a desk, failed in CI, where nobody would see that it is not run."""
+    text = f"{what} not installed: apt-get install -y {packages}"
+    pytest.fail(text) if os.environ.get("CI") else pytest.skip(text)

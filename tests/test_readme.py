@@ -53,7 +53,11 @@ def everybody(tmp_path: Path) -> Path:
 
 
 def test_python_of_the_readme_runs(
-    everybody: Path, flame_model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    everybody: Path,
+    flame_model: Path,
+    drawing: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("NERSEMBLE_FLAME_MODEL", str(flame_model))
     names = {"folder": everybody, "render": render, "reconstruct": reconstruct}

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from nersemble_cli import __version__
-from nersemble_cli.cli import download, inspect, pack, validate
+from nersemble_cli.cli import download, inspect, pack, validate, visualize
 from nersemble_cli.core.errors import NersembleError
 
 INTERRUPTED = 130
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 app.command("download")(download.download)
 app.command("inspect")(inspect.inspect)
+app.add_typer(visualize.app, name="visualize")
 app.command("validate")(validate.validate)
 app.command("pack")(pack.pack)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -56,6 +56,24 @@ def complete_participant(context: typer.Context, incomplete: str) -> list[str]:
 def complete_sequence(context: typer.Context, incomplete: str) -> list[str]:
     names = dict.fromkeys(name for b in _benchmarks_meant(context) for name in valid_sequences(b))
     return _completions(names, incomplete)
+
+
+def participants_of(*benchmarks: Benchmark) -> Callable[[str], list[str]]:
+    """A completion that knows the participants of these benchmarks only."""
+    return lambda incomplete: _completions((p for b in benchmarks for p in b.participants), incomplete)
+
+
+def sequences_of(*benchmarks: Benchmark) -> Callable[[typer.Context, str], list[str]]:
+    """A completion for the sequences of the participant typed before; of all of these benchmarks if none is."""
+
+    def complete(context: typer.Context, incomplete: str) -> list[str]:
+        typed = {str(context.params.get("participant")), *context.args}
+        people = [(b, p) for b in benchmarks for p in b.participants]
+        meant = [(b, p) for b, p in people if str(p) in typed] or people
+        names = dict.fromkeys(s for b, p in meant for s in (*b.train_sequences[p], *b.test_sequences[p]))
+        return _completions(names, incomplete)
+
+    return complete
 
 
 def complete_serial(context: typer.Context, incomplete: str) -> list[str]:

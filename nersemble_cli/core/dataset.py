@@ -90,9 +90,9 @@ class _DataManager:
 
     def _explain(self, asset: str, path: Path, **place: Any) -> NoReturn:
         """Raises `UsageError` for a place that the benchmark does not have, else `MissingFileError`."""
-        raise MissingFileError(f"{path} is not there.", self._fetch_hint(asset, **place))
+        raise MissingFileError(f"{path} is not there.", self.fetch_hint(asset, **place))
 
-    def _fetch_hint(self, asset: str, **place: Any) -> str:
+    def fetch_hint(self, asset: str, **place: Any) -> str:
         """The command that fetches it."""
         words = ["nersemble", "download", self.benchmark.name, "-f", str(self._folder.parent)]
         words += ["-p", f"{self.participant:03d}"]
@@ -127,7 +127,7 @@ class _VideoDataManager(_DataManager):
         if serial is not None:
             self._check_has_video(str(sequence), serial)
         if "timestep" in place:
-            self._check_timestep(str(sequence), place["timestep"])
+            self.check_timestep(str(sequence), place["timestep"])
         super()._explain(asset, path, **place)
 
     def _check_has_video(self, sequence: str, serial: str) -> None:
@@ -146,7 +146,7 @@ class _VideoDataManager(_DataManager):
                 f"Sequences with videos: {', '.join(with_videos)}.",
             )
 
-    def _check_timestep(self, sequence: str, timestep: int) -> None:
+    def check_timestep(self, sequence: str, timestep: int) -> None:
         """Raises `UsageError` if it is known that the sequence does not have the timestep."""
         try:
             n = self.get_n_timesteps(sequence)
@@ -216,7 +216,7 @@ class _VideoDataManager(_DataManager):
         raise MissingFileError(
             f"Nothing here tells how many frames {sequence} has: no video, and not in"
             f" {metadata_path(self.benchmark, self._folder.parent)}.",
-            self._fetch_hint(self.benchmark.assets[-1].name, sequence=sequence),
+            self.fetch_hint(self.benchmark.assets[-1].name, sequence=sequence),
         )
 
     # Loading
@@ -403,6 +403,13 @@ class NVSDataManager(_VideoDataManager):
     def get_pointcloud_path(self, sequence_name: str, timestep: int) -> str:
         return str(self._path("pointclouds", sequence=sequence_name, timestep=timestep))
 
+    def list_pointclouds(self, sequence_name: str) -> list[int]:
+        """The timesteps whose point clouds were downloaded."""
+        self._check_sequence(sequence_name)
+        folder = self._path("pointclouds", sequence=sequence_name, timestep=0).parent
+        numbers = (path.stem.removeprefix("frame_") for path in folder.glob("frame_*.pcd"))
+        return sorted(int(number) for number in numbers if number.isdecimal())
+
     def load_pointcloud(self, sequence_name: str, timestep: int) -> pointcloud.PointCloud:
         """`points, colors, normals`, in world space: (N, 3) float32 metres, RGB in [0, 1], and unit vectors.
 
@@ -476,8 +483,8 @@ class SVFRDataManager(_DataManager):
             raise unknown_name(f"image of participant {self.participant:03d}", key.to_key(), keys)
         return read_rgb(self._existing("images", **key._asdict()))
 
-    def _fetch_hint(self, asset: str, **place: Any) -> str:
-        return super()._fetch_hint(asset)  # downloads know no smaller part than a participant
+    def fetch_hint(self, asset: str, **place: Any) -> str:
+        return super().fetch_hint(asset)  # downloads know no smaller part than a participant
 
 
 def _image_key(key: ImageKey | tuple[str, int, str]) -> ImageKey:

@@ -85,12 +85,14 @@ def parse_selection(
         sequences=chosen("sequence", split_names(sequences), valid_sequences(benchmark)),
         serials=chosen("camera", wanted_serials, valid_serials(benchmark)),
         assets=chosen("asset", split_names(assets), names),
-        pointcloud_frames=(range(1),) if pointcloud_frames is None else _parse_frames(pointcloud_frames),
+        pointcloud_frames=(range(1),)
+        if pointcloud_frames is None
+        else parse_frames("--pointcloud-frames", pointcloud_frames),
     )
 
 
-def _parse_frames(text: str) -> tuple[range, ...] | None:
-    """`all`, or timesteps and ranges of them with both ends included: `0,5,10-20`."""
+def parse_frames(option: str, text: str) -> tuple[range, ...] | None:
+    """The value of an `option`: `all` (None), or timesteps and ranges of them, both ends included: `0,5,10-20`."""
     if text.strip().lower() == ALL:
         return None
     ranges = []
@@ -101,12 +103,12 @@ def _parse_frames(text: str) -> tuple[range, ...] | None:
             first
         ):
             raise UsageError(
-                f"--pointcloud-frames: '{part}' is neither a timestep nor a range of them.",
+                f"{option}: '{part}' is neither a timestep nor a range of them.",
                 "Write all, or timesteps and ranges such as 0,5,10-20",
             )
         ranges.append(range(int(first), int(last) + 1))
     if not ranges:
-        raise UsageError("--pointcloud-frames: no timestep given.", "Write all, or for example 0,5,10-20")
+        raise UsageError(f"{option}: no timestep given.", "Write all, or for example 0,5,10-20")
     return tuple(ranges)
 
 
@@ -133,8 +135,8 @@ def select(selection: Selection, timesteps: Timesteps) -> list[BenchmarkFile]:
     for frame_range in frames or ():
         if has_pointclouds and frame_range not in met:
             raise UsageError(
-                f"--pointcloud-frames: none of the chosen sequences has timestep {_as_ranges(list(frame_range))}.",
-                "; ".join(f"{p} {s} has {_as_ranges(list(steps))}" for (p, s), steps in timesteps.items()),
+                f"--pointcloud-frames: none of the chosen sequences has timestep {as_ranges(list(frame_range))}.",
+                "; ".join(f"{p} {s} has {as_ranges(list(steps))}" for (p, s), steps in timesteps.items()),
             )
     if not found:
         raise _nothing_fits(selection)
@@ -274,13 +276,13 @@ def fetch_command(
     timesteps = sorted({file.timestep for file in missing if file.asset.name == POINTCLOUDS and file.timestep})
     first = any(file.timestep == 0 for file in missing)
     if timesteps:
-        words += ["--pointcloud-frames", _as_ranges([0, *timesteps] if first else timesteps)]
+        words += ["--pointcloud-frames", as_ranges([0, *timesteps] if first else timesteps)]
     if folder is not None:
         words += ["-f", str(folder)]
     return shlex.join(words + ["--overwrite"] * overwrite)
 
 
-def _as_ranges(numbers: list[int]) -> str:
+def as_ranges(numbers: list[int]) -> str:
     """`[0, 5, 6, 7]` → `0,5-7`."""
     runs: list[list[int]] = []
     for number in numbers:

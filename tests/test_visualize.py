@@ -1,0 +1,270 @@
+"""`nersemble visualize`: what is written and printed, and what is said to wrong arguments."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import pytest
+import trimesh
+
+from nersemble_cli.cli import visualize
+from nersemble_cli.cli.options import sequences_of
+from nersemble_cli.core.benchmarks import FLAME_VERTEX_COUNT, MONO, NVS
+from nersemble_cli.core.images import read_rgb
+from nersemble_cli.core.scenes import display
+from tests.conftest import Run
+
+SIZE = ("--size", "240x180")
+
+
+@pytest.fixture(autouse=True)
+def _folder(synthetic: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NERSEMBLE_BENCHMARK_FOLDER", str(synthetic))
+
+
+@pytest.fixture
+def no_display(monkeypatch: pytest.MonkeyPatch, drawing: None) -> None:
+    if display.find_surface() == "display":
+        monkeypatch.setattr("nersemble_cli.core.scenes.display.prepare_rendering", lambda: False)
+
+
+def n_frames(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+# What is written
+
+
+@pytest.mark.usefixtures("drawing")
+@pytest.mark.parametrize("arguments", [("cameras", "388"), ("pointcloud", "388"), ("cameras", "393")])
+def test_a_picture(arguments: tuple[str, str], run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "out.png"
+    result = run("visualize", *arguments, "-o", path, *SIZE)
+    assert (result.status, result.out) == (0, f"{path}\n"), result.err
+    picture = read_rgb(path)
+    assert picture.shape == (180, 240, 3) and picture.std() > 5
+
+
+@pytest.mark.usefixtures("drawing")
+def test_flame(run: Run, flame_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "flame.png"
+    arguments = ("-s", "EXP-1-head", "-t", "2", "--flame-model", flame_model, "-o", path, *SIZE)
+    result = run("visualize", "flame", "393", *arguments)
+    assert (result.status, result.out, result.err) == (0, f"{path}\n", "")
+    assert read_rgb(path).std() > 5
+
+
+@pytest.mark.usefixtures("no_display")
+def test_without_a_display_new_pictures_lie_beside_the_user(run: Run) -> None:
+    first = run("visualize", "cameras", "388", *SIZE)
+    Path("cameras_388_GLASSES_00000.png").write_bytes(b"somebody else's by now")
+    second = run("visualize", "cameras", "388", *SIZE)
+    assert (first.out, second.out) == ("cameras_388_GLASSES_00000.png\n", "cameras_388_GLASSES_00000_2.png\n")
+    assert Path("cameras_388_GLASSES_00000.png").read_bytes() == b"somebody else's by now"
+    assert read_rgb(Path("cameras_388_GLASSES_00000_2.png")).shape == (180, 240, 3)
+
+
+@pytest.mark.usefixtures("drawing")
+def test_with_a_display_a_window_opens(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyvista as pv
+
+    shown: list[str] = []
+    monkeypatch.setattr("nersemble_cli.core.scenes.display.prepare_rendering", lambda: True)
+    monkeypatch.setattr(pv.Plotter, "show", lambda self, title: shown.append(title))
+    handlers: dict[int, object] = {}  # how signals are handled is left as it is, for the tests that follow
+    monkeypatch.setattr(visualize.signal, "signal", handlers.__setitem__)
+    result = run("visualize", "pointcloud", "388", *SIZE)
+    assert (result.status, result.out) == (0, "")
+    assert shown == ["388 · GLASSES · timestep 0"]
+    assert "q to close" in result.err
+    assert handlers[signal.SIGINT] == signal.SIG_DFL  # Ctrl-C ends it, in spite of VTK's loop
+    assert list(Path().glob("*.png")) == []
+
+
+@pytest.mark.usefixtures("drawing")
+def test_o_replaces_an_older_file(run: Run) -> None:
+    Path("a.png").write_bytes(b"old")
+    assert run("visualize", "cameras", "388", "-o", "a.png", *SIZE).status == 0
+    assert read_rgb(Path("a.png")).shape == (180, 240, 3)
+
+
+@pytest.mark.usefixtures("drawing")
+def test_the_sequence_plays(run: Run, flame_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NERSEMBLE_FLAME_MODEL", str(flame_model))
+    assert run("visualize", "flame", "393", "--frames", "1-4", "-o", "f.mp4", *SIZE).out == "f.mp4\n"
+    assert run("visualize", "flame", "393", "-s", "FREE", "-o", "all.mp4", "--size", "201x151").status == 0
+    assert run("visualize", "pointcloud", "388", "-o", "p.mp4", *SIZE).status == 0
+    assert (n_frames(Path("f.mp4")), n_frames(Path("all.mp4"))) == (4, 6)
+    assert n_frames(Path("p.mp4")) == 2  # as many point clouds as are here
+    with av.open("all.mp4") as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height) == (200, 150)
+        assert stream.average_rate == MONO.fps
+
+
+@pytest.mark.usefixtures("drawing")
+def test_a_turn_around_the_cameras(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visualize, "TURN_FRAMES", 5)
+    assert run("visualize", "cameras", "388", "-o", "turn.mp4", *SIZE).out == "turn.mp4\n"
+    assert n_frames(Path("turn.mp4")) == 5
+
+
+@pytest.mark.usefixtures("drawing")
+def test_a_single_point_cloud_turns(
+    run: Run, synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(visualize, "TURN_FRAMES", 3)
+    shutil.copytree(synthetic / "nvs", tmp_path / "one" / "nvs")
+    next((tmp_path / "one").rglob("frame_00000.pcd")).unlink()
+    result = run("visualize", "pointcloud", "388", "-f", tmp_path / "one", "-o", "turn.mp4", *SIZE)
+    assert result.status == 0
+    assert "timestep 3" in result.err and "--pointcloud-frames all" in result.err
+    assert n_frames(Path("turn.mp4")) == 3
+
+
+def test_ply_of_flame_and_of_a_point_cloud_need_no_opengl(
+    run: Run, flame_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(display, "find_surface", lambda: "nothing")
+    assert run("visualize", "flame", "393", "--flame-model", flame_model, "-o", "head.ply").out == "head.ply\n"
+    assert len(trimesh.load("head.ply", process=False).vertices) == FLAME_VERTEX_COUNT
+    assert run("visualize", "pointcloud", "388", "-o", "cloud.ply").status == 0
+    assert b"property float nx" in Path("cloud.ply").read_bytes()[:500]
+
+
+# What is said
+
+
+def test_an_unknown_format_lists_the_known_ones(run: Run) -> None:
+    result = run("visualize", "cameras", "999", "-f", "nowhere", "-o", "a.tiff")  # comes before all else
+    assert result.status == 2
+    for suffix in (".png", ".html", ".mp4", ".gltf", ".glb", ".ply"):
+        assert suffix in result.err
+
+
+def test_a_folder_that_is_not_there(run: Run) -> None:
+    result = run("visualize", "cameras", "388", "-o", "no/a.png")
+    assert result.status == 2
+    assert "mkdir" in result.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("cameras", "999"), "388"),
+        (("cameras", "17"), "svfr"),
+        (("cameras", "388", "--benchmark", "mono"), "388 belongs to nvs"),
+        (("cameras", "388", "--benchmark", "svfr"), "no cameras"),
+        (("flame", "388"), "388 belongs to nvs"),
+        (("pointcloud", "393"), "393 belongs to mono"),
+        (("cameras", "388", "-s", "FREE"), "GLASSES"),
+        (("cameras", "388", "-t", "6"), "0 to 5"),
+        (("cameras", "388", "-t", "-1"), "0 to 5"),
+        (("flame", "393", "-s", "FREE", "-t", "6"), "0 to 5"),
+        (("flame", "393", "--frames", "0-6", "-o", "a.mp4"), "0 to 5"),
+        (("flame", "393", "--frames", "3-1", "-o", "a.mp4"), "--frames"),
+        (("flame", "393", "--frames", "0-3"), "-o out.mp4"),
+        (("flame", "393", "--frames", "0-3", "-t", "1", "-o", "a.mp4"), "--timestep"),
+        (("pointcloud", "388", "--color", "depth"), "rgb, normals"),
+        (("cameras", "388", "--size", "big"), "1200x900"),
+        (("cameras", "388", "--size", "99999x10"), "1200x900"),
+        (("cameras", "388", "--background", "blurple", "-o", "a.png"), "#rrggbb"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments(arguments: tuple[str, ...], said: str, run: Run, drawing: None) -> None:
+    result = run("visualize", *arguments)
+    assert result.status == 2, result.err
+    assert said in result.err
+    assert "Unexpected" not in result.err
+    assert sorted(path.name for path in Path().iterdir()) == []
+
+
+def test_nothing_downloaded(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    result = run("visualize", "cameras", "388", "-f", tmp_path / "empty")
+    assert result.status == 1
+    assert f"nersemble download nvs -p 388 -f {tmp_path / 'empty'}" in result.err
+
+
+def test_no_folder(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NERSEMBLE_BENCHMARK_FOLDER")
+    result = run("visualize", "flame", "393")
+    assert result.status == 1
+    assert "nersemble download mono -p 393" in result.err and "-f FOLDER" in result.err
+
+
+def test_point_clouds_that_are_not_here(run: Run) -> None:
+    result = run("visualize", "pointcloud", "388", "-t", "1", "-o", "a.png")
+    assert result.status == 1
+    assert "--pointcloud-frames 1" in result.err
+    result = run("visualize", "pointcloud", "388", "--frames", "0-5", "-o", "a.mp4")
+    assert result.status == 1
+    assert "4 of 6" in result.err and "--pointcloud-frames 1-2,4-5" in result.err
+
+
+@pytest.mark.usefixtures("drawing")
+def test_what_is_missing_is_said_and_the_rest_is_shown(run: Run) -> None:
+    result = run("visualize", "cameras", "388", "-o", "a.png", *SIZE)
+    assert result.status == 0
+    assert "11 of 13 training cameras have no images here" in result.err
+    assert "nersemble download nvs" in result.err
+
+
+@pytest.mark.usefixtures("drawing")
+def test_no_flame_model(run: Run) -> None:
+    result = run("visualize", "flame", "393", "-o", "a.png")
+    assert result.status == 1
+    assert "flame2023.pkl" in result.err and "https://flame.is.tue.mpg.de" in result.err
+
+
+@pytest.mark.usefixtures("drawing")
+def test_no_torch(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "nersemble_cli.core.flame", raising=False)
+    result = run("visualize", "flame", "393", "-o", "a.png")
+    assert result.status == 2
+    assert "nersemble-cli[flame]" in result.err
+
+
+@pytest.mark.parametrize("output", [(), ("-o", "a.png"), ("-o", "a.html")])
+def test_no_opengl(output: tuple[str, ...], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(display, "find_surface", lambda: "nothing")
+    result = run("visualize", "cameras", "388", *output)
+    assert result.status == 2
+    assert "apt-get install -y libgl1 libegl1" in result.err
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.usefixtures("drawing")
+def test_a_process_of_its_own_says_nothing_but_the_path(synthetic: Path, tmp_path: Path) -> None:
+    """What VTK writes in C++ would go past Python, straight to the terminal."""
+    command = [sys.executable, "-m", "nersemble_cli", "visualize", "pointcloud", "388", "-f", str(synthetic)]
+    done = subprocess.run(
+        [*command, "-o", str(tmp_path / "a.png"), *SIZE],
+        capture_output=True, text=True, cwd=Path(__file__).parent.parent, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{tmp_path / 'a.png'}\n", "")
+
+
+# Completion
+
+
+class Typed:
+    """What a completion is told of the words before it."""
+
+    def __init__(self, *args: str) -> None:
+        self.args = list(args)
+        self.params: dict[str, str | None] = {}
+
+
+def test_sequences_of_the_participant_that_was_typed() -> None:
+    complete = sequences_of(NVS, MONO)
+    assert complete(Typed("388"), "") == ["GLASSES"]  # type: ignore[arg-type]
+    assert "GLASSES" not in complete(Typed("393"), "")  # type: ignore[arg-type]
+    assert {"GLASSES", "FREE"} < set(complete(Typed(), ""))  # type: ignore[arg-type]
