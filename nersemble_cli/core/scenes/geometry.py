@@ -67,7 +67,7 @@ def measure_rig(calibration: CameraCalibration, width: int) -> Rig:
         front = _unit(poses[0, :3, 0] - (poses[0, :3, 0] @ up) * up)
     distance = np.median(np.linalg.norm(centers - target, axis=1))
     between = np.linalg.norm(centers[:, None] - centers, axis=-1)
-    nearest = between[between > 0].min(initial=np.inf)
+    nearest = between[between > 0].min(initial=distance)
     widest = max(width / calibration.intrinsics[serial][0, 0] for serial in calibration.serials)
     # Neighbours come closer to each other on their way to the target.
     room = _GAP * max(nearest, 0.1 * distance)
