@@ -166,9 +166,9 @@ def flame(
     size: SizeOption = "1600x720",
     background: BackgroundOption = BACKGROUND,
 ) -> None:
-    """Show the tracked FLAME mesh amid the cameras.
+    """Show the tracked FLAME mesh.
 
-    Beside it, its vertices are drawn over the training camera's image.
+    Amid the cameras; beside it, its vertices are drawn over the training camera's image.
 
     Hold-out sequences have no images; there, the vertices are drawn over black. An .mp4 plays the sequence, a .ply
     is the mesh alone. It needs PyTorch, and FLAME 2023, which is yours to download.
