@@ -1,4 +1,4 @@
-"""Answers a TAB from a table, without Typer: with it, even an empty program takes three times as long.
+"""Answers a TAB from a table, without Typer: with it, even an empty program takes more than its import twice.
 
 The shells' scripts and their protocol are Typer's; `completions/generate.py` makes the table. Other shells than
 bash, zsh and fish are left to Typer.
