@@ -74,7 +74,7 @@ class Loop:
 
 
 LOOPS = (
-    Loop("load_image, t = 100…139 in turn", "frame", 40, "for t in range(100, 140): load(t)", 60, rounds=2),
+    Loop("load_image, t = 100…139 in turn", "frame", 40, "for t in range(100, 140): load(t)", 60),
     Loop("the same after t = 100", "frame", 39, "for t in range(101, 140): load(t)", 60, prepare="load(100)"),
     Loop(
         "load_image, 20 random timesteps",
@@ -92,12 +92,12 @@ LOOPS = (
         rounds=5,
     ),
     Loop(
-        "13 cameras at t = 101, 102",
+        "13 cameras at t = 101, 102, 103",
         "timestep",
-        2,
-        "for t in (101, 102):\n    for serial in serials: load(t, serial)",
+        3,
+        "for t in (101, 102, 103):\n    for serial in serials: load(t, serial)",
         60,
-        ours="for t in (101, 102): manager.load_images('HAIR', t)",
+        ours="for t in (101, 102, 103): manager.load_images('HAIR', t)",
         our_prepare="manager.load_images('HAIR', 100)",  # the official time does not depend on it
     ),
     Loop(

@@ -16,7 +16,7 @@ from nersemble_cli.core.dataset import NVSDataManager
 from nersemble_cli.core.submission.writer import write_zip
 
 SIZES = (1, 2, 4, 8)
-FRAMES_PER_VIDEO = 24
+FRAMES_PER_VIDEO = 16
 BYTES = 125_000_000
 ITERATE = """
 import sys

@@ -72,7 +72,7 @@ def _videos(lab: Lab) -> Iterator[Row]:
         limit_is="ffmpeg, the same PNGs",
         asked=1.5,
         asked_of_limit=1.15,
-        rounds=2,
+        rounds=1,
     )
     decode = [find_ffmpeg(), "-v", "error", "-i", str(lab.video), "-f", "null", "-"]
     yield Row(

@@ -16,7 +16,7 @@ from nersemble_cli.core.cameras import CameraCalibration, load_calibration
 from nersemble_cli.core.errors import MissingFileError, UsageError, unknown_name
 from nersemble_cli.core.frames import VideoReader, borrow_reader
 from nersemble_cli.core.images import on_white, read_rgb
-from nersemble_cli.core.memory import new_image
+from nersemble_cli.core.memory import new_image, recycled_image
 from nersemble_cli.core.metadata import count_tracked_frames, load_metadata, metadata_path
 from nersemble_cli.core.parallel import Cancel, cpu_count, in_threads
 from nersemble_cli.core.tracking import CURRENT_VERSION, FlameTracking, load_flame_tracking
@@ -342,7 +342,7 @@ class _VideoDataManager(_DataManager):
 
         # The whole array is made at once, and each thread converts its image to its place there.
         first = load(serials[0])
-        images: Image = np.empty((len(serials), *first.shape), np.uint8 if as_uint8 else np.float32)
+        images: Image = recycled_image((len(serials), *first.shape), np.uint8 if as_uint8 else np.float32)
 
         def place(position: int) -> None:
             rgb = load(serials[position]) if position else first

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nersemble_cli.core.errors import InvalidInputError, UsageError
+from nersemble_cli.core.memory import forget_recycled
 from nersemble_cli.core.video import open_video, to_rgb
 
 if TYPE_CHECKING:
@@ -269,7 +270,9 @@ def borrow_reader(path: Path, number: int = 0) -> Iterator[VideoReader]:
 
 
 def close_readers() -> None:
-    """Closes all readers that nobody uses, for the memory and the files that they hold."""
+    """Closes all readers that nobody uses, for the memory and the files that they hold, and forgets other memory
+    that was kept for the next images."""
+    forget_recycled()
     with _POOL.lock:
         idle, _POOL.idle = _POOL.idle, []
     for _, reader in idle:
