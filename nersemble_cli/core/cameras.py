@@ -225,6 +225,6 @@ def visible_points(
     place = row * (width // cell + 1) + column
     nearest = np.full((height // cell + 1) * (width // cell + 1), np.inf, dtype=depth.dtype)
     np.minimum.at(nearest, place, depth[inside])
-    visible: NDArray[np.bool_] = inside.copy()
+    visible: NDArray[np.bool_] = np.array(inside)
     visible[inside] = depth[inside] <= nearest[place] + tolerance
     return visible

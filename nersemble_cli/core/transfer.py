@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
@@ -191,7 +192,7 @@ def _refusal(response: requests.Response) -> TransferError:
 
 def _retry_after(value: str | None) -> float | None:
     """Seconds to wait, from a number of them or a date; None if the server asks for nothing."""
-    from datetime import datetime, timezone
+    from datetime import datetime
     from email.utils import parsedate_to_datetime
 
     if not value:
@@ -202,7 +203,7 @@ def _retry_after(value: str | None) -> float | None:
         then = parsedate_to_datetime(value)
     except ValueError:
         return None
-    now = datetime.now(timezone.utc) if then.tzinfo else datetime.now()
+    now = datetime.now(UTC) if then.tzinfo else datetime.now()
     return max(0.0, (then - now).total_seconds())
 
 

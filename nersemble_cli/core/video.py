@@ -239,7 +239,7 @@ def open_video(
     import av
 
     name = source if isinstance(source, str) else None
-    with av.open(source, buffer_size=_READ_BUFFER) as container:
+    with av.open(source, "r", buffer_size=_READ_BUFFER) as container:
         if not container.streams.video:
             raise InvalidInputError(f"{name or 'The file'} has no video stream.")
         stream = container.streams.video[0]

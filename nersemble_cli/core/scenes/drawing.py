@@ -199,7 +199,7 @@ def axes_of(stage: Stage) -> NDArray[np.float64]:
     import numpy as np
 
     distance = np.linalg.norm(next(iter(stage.frustums.values()))[0] - stage.rig.target)
-    return np.vstack([np.zeros(3), np.eye(3) * round_length(0.2 * distance)])
+    return np.vstack([np.zeros(3), np.eye(3) * round_length(0.2 * float(distance))])
 
 
 def add_rig(plotter: pv.Plotter, stage: Stage, hold_out: Sequence[str], view: View) -> None:

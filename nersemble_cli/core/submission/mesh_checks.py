@@ -113,9 +113,7 @@ def check_geometry(path: str, mesh: Mesh, has_landmarks: bool) -> list[Finding]:
         # The official reader merges vertices that coincide and drops those that no face uses; what is left
         # decides whether it takes the mesh for FLAME.
         n_merged = count_coincident(mesh.vertices)
-        n_unused = len(mesh.vertices) - np.count_nonzero(
-            np.bincount(mesh.faces.ravel(), minlength=len(mesh.vertices))
-        )
+        n_unused = int((np.bincount(mesh.faces.ravel(), minlength=len(mesh.vertices)) == 0).sum())
         if n_merged or n_unused:
             left = len(mesh.vertices) - max(n_merged, n_unused)
             message = (

@@ -27,10 +27,11 @@ from nersemble_cli.core.submission.video_checks import wrong_frame_count
 from nersemble_cli.core.video import encode_video
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import numpy as np
     import trimesh
     from numpy.typing import ArrayLike, NDArray
-    from typing_extensions import Self
 
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold: the same bytes at any time
 FILE_RIGHTS = 0o644 << 16
