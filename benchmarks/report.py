@@ -27,7 +27,8 @@ def _median(runs: Sequence[Run], n: int) -> str:
 
 
 def _peak(runs: Sequence[Run]) -> str:
-    return f"{max(r.peak_bytes for r in runs) / MEGABYTE:.0f} MB" if runs else ""
+    peak = max((r.peak_bytes for r in runs), default=0)
+    return f"{peak / MEGABYTE:.0f} MB" if peak else ""  # what ends between two samples has none
 
 
 def _asked(relation: str, wanted: float | None, found: Ratio | None, is_met: bool) -> str:

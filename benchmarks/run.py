@@ -80,7 +80,7 @@ def main() -> None:
         )
         versions = ", ".join(f"{n} {importlib.metadata.version(n)}" for n in ("av", "numpy", "torch", "typer"))
         before = RESULTS.read_text() if RESULTS.exists() else ""
-        RESULTS.write_text(report.document(f"{heading} {versions}.", tables, before))
+        RESULTS.write_text(report.document(f"{heading}\nVersions: {versions}.", tables, before))
 
 
 if __name__ == "__main__":
