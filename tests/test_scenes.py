@@ -613,7 +613,7 @@ def fresh_probe(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("fresh_probe")
 @pytest.mark.parametrize(
     "program",
-    ["import os; os.abort()", "import sys; sys.exit(1)", "print('nothing')"],
+    ["import os; os.abort()", "raise SystemExit(1)", "pass"],
     ids=["crash", "fail", "none"],
 )
 def test_no_opengl_is_an_error_with_the_packages(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -621,6 +621,13 @@ def test_no_opengl_is_an_error_with_the_packages(program: str, monkeypatch: pyte
     with pytest.raises(UsageError, match="no OpenGL") as error:
         display.prepare_rendering()
     assert "apt-get install -y libgl1 libegl1" in str(error.value.hint)
+
+
+@pytest.mark.usefixtures("fresh_probe")
+@pytest.mark.parametrize(("status", "surface"), [(10, "display"), (11, "egl"), (12, "osmesa"), (0, "nothing")])
+def test_the_probe_answers_by_its_exit_status(status: int, surface: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(display, "_PROBE", f"raise SystemExit({status})")
+    assert display.find_surface() == surface
 
 
 @pytest.mark.usefixtures("fresh_probe")
