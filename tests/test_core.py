@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 import cv2
@@ -185,6 +186,14 @@ def test_any_changed_byte_of_a_png_is_found(tmp_path_factory: pytest.TempPathFac
         check_png(path)
     with pytest.raises(InvalidInputError):
         read_rgb(path)
+
+
+def test_png_of_impossible_size_is_refused(tmp_path: Path) -> None:
+    whole = made_up.png(np.zeros((9, 9, 3), np.uint8))
+    header = b"IHDR" + b"\xff" * 8 + whole[24:29]
+    (tmp_path / "a.png").write_bytes(whole[:12] + header + zlib.crc32(header).to_bytes(4, "big") + whole[33:])
+    with pytest.raises(InvalidInputError, match="bytes of pixels"):
+        check_png(tmp_path / "a.png", inflate=True)
 
 
 @pytest.mark.parametrize("keep", [0, 7, 20, 60, -1])

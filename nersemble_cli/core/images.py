@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import struct
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,7 +128,7 @@ def _unpack(png: _Png) -> bytes:
             passes.append((height, 1 + (width * png.depth * _COLOR_TYPES[png.color_type][1] + 7) // 8))
     size = sum(height * row_size for height, row_size in passes)
     try:
-        rows = isal_zlib.decompressobj().decompress(b"".join(png.packed), size)
+        rows = isal_zlib.decompressobj().decompress(b"".join(png.packed), min(size, sys.maxsize))
     except isal_zlib.error as error:  # type: ignore[misc]  # it is declared as a value
         raise InvalidInputError(f"has broken pixel data ({error})") from error
     if len(rows) != size:
