@@ -35,29 +35,15 @@ def _participant(*benchmarks: Benchmark) -> Any:
     )
 
 
-def _sequence(*benchmarks: Benchmark) -> Any:
-    return typer.Option(
-        "--sequence",
-        "-s",
-        help="The sequence.",
-        show_default="the first one here",
-        rich_help_panel=_DATA,
-    )
-
-
+SequenceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--sequence", "-s", help="The sequence.", show_default="the first one here", rich_help_panel=_DATA
+    ),
+]
 TimestepOption = Annotated[
     int | None,
     typer.Option("--timestep", "-t", help="The frame, counted from 0.", show_default="0", rich_help_panel=_DATA),
-]
-FolderOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--folder",
-        "-f",
-        help="The benchmark folder.",
-        show_default="$NERSEMBLE_BENCHMARK_FOLDER, ./nersemble_benchmark",
-        rich_help_panel=_DATA,
-    ),
 ]
 OutputOption = Annotated[
     Path | None,
@@ -117,9 +103,9 @@ def cameras(
             rich_help_panel=_DATA,
         ),
     ] = None,
-    sequence: Annotated[str | None, _sequence(NVS, MONO)] = None,
+    sequence: SequenceOption = None,
     timestep: TimestepOption = None,
-    folder: FolderOption = None,
+    folder: options.FolderOption = None,
     output: OutputOption = None,
     size: SizeOption = "1200x900",
     background: BackgroundOption = BACKGROUND,
@@ -150,7 +136,7 @@ def cameras(
 )
 def flame(
     participant: Annotated[str, _participant(MONO)],
-    sequence: Annotated[str | None, _sequence(MONO)] = None,
+    sequence: SequenceOption = None,
     timestep: TimestepOption = None,
     flame_model: Annotated[
         Path | None,
@@ -160,7 +146,7 @@ def flame(
             rich_help_panel=_DATA,
         ),
     ] = None,
-    folder: FolderOption = None,
+    folder: options.FolderOption = None,
     output: OutputOption = None,
     frames: FramesOption = None,
     size: SizeOption = "1600x720",
@@ -205,7 +191,7 @@ def flame(
 )
 def pointcloud(
     participant: Annotated[str, _participant(NVS)],
-    sequence: Annotated[str | None, _sequence(NVS)] = None,
+    sequence: SequenceOption = None,
     timestep: TimestepOption = None,
     color: Annotated[
         str,
@@ -215,7 +201,7 @@ def pointcloud(
             rich_help_panel=_DATA,
         ),
     ] = "rgb",
-    folder: FolderOption = None,
+    folder: options.FolderOption = None,
     output: OutputOption = None,
     frames: FramesOption = None,
     point_size: Annotated[

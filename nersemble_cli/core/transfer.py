@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
@@ -192,7 +191,7 @@ def _refusal(response: requests.Response) -> TransferError:
 
 def _retry_after(value: str | None) -> float | None:
     """Seconds to wait, from a number of them or a date; None if the server asks for nothing."""
-    from datetime import datetime
+    from datetime import UTC, datetime
     from email.utils import parsedate_to_datetime
 
     if not value:

@@ -42,15 +42,8 @@ _FLAT: Mapping[str, Any] = MappingProxyType(
     {"lighting": False, "reset_camera": False, "render": False, "pickable": False}
 )
 _BACK_COLOR = "#cfd6de"
-_HEAD_COLOR = "#b9c3cf"
 _AXIS_COLORS = {"x": "#e0783a", "y": "#3a9a4b", "z": "#3465c8"}
 _INK = {True: "#20242a", False: "#e6e9ee"}
-_THUMBNAIL = 512
-_OVERLAY = 1024
-# Where one looks from: over the cameras at the person, so that images are seen from their right side.
-_RIG_VIEW = (24.0, 34.0)
-_HEAD_VIEW = (20.0, 5.0)
-_OUTLIERS = 0.5  # per cent of a point cloud on each side that need not be in the picture
 
 
 @dataclass(frozen=True)
@@ -209,9 +202,7 @@ def add_rig(plotter: pv.Plotter, stage: Stage, hold_out: Sequence[str], view: Vi
     ink, font = _INK[_is_bright(plotter)], font_size(view)
     serials = list(stage.frustums)
     corners = np.stack([stage.frustums[serial] for serial in serials])
-    places = place_labels(
-        corners[:, 0], corners[:, 1:].mean(1), serials, view, font, np.concatenate([corners[:, 1:]])
-    )
+    places = place_labels(corners[:, 0], corners[:, 1:].mean(1), serials, view, font, corners[:, 1:])
     for serial, points, place in zip(serials, corners, places, strict=True):
         color = HOLD_OUT_COLOR if serial in hold_out else TRAIN_COLORS[_is_bright(plotter)]
         # The rays are thinner than the frame, as they cross the images.
