@@ -107,6 +107,15 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
     return place, done
 
 
+def write_program(place: Path) -> Path:
+    """A `nersemble` for shells, which is this checkout's."""
+    program = place / "bin" / "nersemble"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\nPYTHONPATH='{ROOT}' exec '{sys.executable}' -m nersemble_cli \"$@\"\n")
+    program.chmod(0o755)
+    return program
+
+
 @pytest.fixture(scope="session")
 def drawing() -> None:
     """For tests that draw: they need OpenGL, which .ci/run installs."""

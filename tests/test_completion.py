@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, missing
+from tests.conftest import ROOT, missing, write_program
 
 COMPLETIONS = ROOT / "completions"
 SHELLS = ("bash", "zsh", "fish")
@@ -49,10 +49,7 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[s
     place = tmp_path_factory.mktemp("shell")
     (place / "renders").mkdir()
     (place / "submission.zip").touch()
-    program = place / "bin" / "nersemble"
-    program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\nPYTHONPATH='{ROOT}' exec '{sys.executable}' -m nersemble_cli \"$@\"\n")
-    program.chmod(0o755)
+    program = write_program(place)
     environment = {
         "PATH": f"{program.parent}:{os.environ['PATH']}",
         "HOME": str(place),

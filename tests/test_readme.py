@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +24,7 @@ from nersemble_cli.core.submission.writer import SubmissionIncompleteWarning
 from nersemble_cli.core.synthetic import make_benchmark
 from nersemble_cli.core.synthetic.server import serving
 from tests import made_up
-from tests.conftest import ROOT, Played
+from tests.conftest import ROOT, Played, write_program
 from tests.fault_server import FaultServer, benchmark_content
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -121,10 +120,7 @@ def test_shell_lines_of_the_readme_run(server: FaultServer, played: Played, tmp_
     shutil.copytree(demo, tmp_path / "demo")
     (tmp_path / "demo" / VIDEO).rename(tmp_path / "demo" / Path(VIDEO).name)
     (tmp_path / "download").mkdir()
-    program = tmp_path / "bin" / "nersemble"
-    program.parent.mkdir()
-    program.write_text(f"#!/bin/sh\nPYTHONPATH='{ROOT}' exec '{sys.executable}' -m nersemble_cli \"$@\"\n")
-    program.chmod(0o755)
+    program = write_program(tmp_path)
     environment = {
         **os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "NERSEMBLE_BENCHMARK_URL": server.url,
         "NERSEMBLE_FLAME_MODEL": str(demo / "flame" / "flame2023.pkl"),
