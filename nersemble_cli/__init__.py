@@ -41,12 +41,13 @@ if TYPE_CHECKING:
     from nersemble_cli.constants import BENCHMARK_SVFR_IMAGE_KEYS as BENCHMARK_SVFR_IMAGE_KEYS
     from nersemble_cli.constants import SERIALS as SERIALS
     from nersemble_cli.core.benchmarks import ImageKey as ImageKey
-    from nersemble_cli.core.cameras import CameraCalibration as CameraCalibration
-    from nersemble_cli.core.dataset import MonoFlameAvatarDataManager as MonoFlameAvatarDataManager
-    from nersemble_cli.core.dataset import NVSDataManager as NVSDataManager
-    from nersemble_cli.core.dataset import SVFRDataManager as SVFRDataManager
+    from nersemble_cli.core.data.cameras import CameraCalibration as CameraCalibration
+    from nersemble_cli.core.data.managers import MonoFlameAvatarDataManager as MonoFlameAvatarDataManager
+    from nersemble_cli.core.data.managers import NVSDataManager as NVSDataManager
+    from nersemble_cli.core.data.managers import SVFRDataManager as SVFRDataManager
     from nersemble_cli.core.errors import NersembleError as NersembleError
-    from nersemble_cli.core.flame import FlameProvider as FlameProvider
+    from nersemble_cli.core.flame.layer import FlameProvider as FlameProvider
+    from nersemble_cli.core.flame.tracking import FlameTracking as FlameTracking
     from nersemble_cli.core.scenes import cameras_scene as cameras_scene
     from nersemble_cli.core.scenes import flame_scene as flame_scene
     from nersemble_cli.core.scenes import pointcloud_scene as pointcloud_scene
@@ -58,7 +59,6 @@ if TYPE_CHECKING:
     )
     from nersemble_cli.core.submission.writer import NVSSubmissionDataWriter as NVSSubmissionDataWriter
     from nersemble_cli.core.submission.writer import SVFRSubmissionDataWriter as SVFRSubmissionDataWriter
-    from nersemble_cli.core.tracking import FlameTracking as FlameTracking
 
 _HOMES = {
     "nersemble_cli.constants": (
@@ -77,10 +77,10 @@ _HOMES = {
         "SERIALS",
     ),
     "nersemble_cli.core.benchmarks": ("ImageKey",),
-    "nersemble_cli.core.cameras": ("CameraCalibration",),
-    "nersemble_cli.core.dataset": ("MonoFlameAvatarDataManager", "NVSDataManager", "SVFRDataManager"),
+    "nersemble_cli.core.data.cameras": ("CameraCalibration",),
+    "nersemble_cli.core.data.managers": ("MonoFlameAvatarDataManager", "NVSDataManager", "SVFRDataManager"),
     "nersemble_cli.core.errors": ("NersembleError",),
-    "nersemble_cli.core.flame": ("FlameProvider",),
+    "nersemble_cli.core.flame.layer": ("FlameProvider",),
     "nersemble_cli.core.scenes": ("cameras_scene", "flame_scene", "pointcloud_scene"),
     "nersemble_cli.core.submission.findings": ("Finding", "Report"),
     "nersemble_cli.core.submission.validation": ("validate_submission",),
@@ -89,7 +89,7 @@ _HOMES = {
         "NVSSubmissionDataWriter",
         "SVFRSubmissionDataWriter",
     ),
-    "nersemble_cli.core.tracking": ("FlameTracking",),
+    "nersemble_cli.core.flame.tracking": ("FlameTracking",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

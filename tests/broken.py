@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from nersemble_cli.core.benchmarks import NVS, SVFR
-from nersemble_cli.core.mesh import mesh_to_ply
+from nersemble_cli.core.formats.ply import mesh_to_ply
 from tests import made_up
 from tests.made_up import Files
 

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nersemble_cli.core.benchmarks import BENCHMARKS, MONO, NVS, SVFR, Benchmark
-from nersemble_cli.core.mesh import mesh_to_ply
+from nersemble_cli.core.formats.ply import mesh_to_ply
 from nersemble_cli.core.synthetic import Recipe
-from nersemble_cli.core.video import encode_command, encode_video, find_ffmpeg
+from nersemble_cli.core.video.encode import encode_command, encode_video, find_ffmpeg
 
 N_FRAMES = 3  # of every sequence of the made-up benchmark
 RECIPE = Recipe(n_frames=N_FRAMES + 3, scale=0.1, n_points=2000)  # of the made-up benchmark with pictures

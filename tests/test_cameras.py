@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from nersemble_cli.core.cameras import (
+from nersemble_cli.core.data.cameras import (
     Projection,
     crop_intrinsics,
     invert_pose,

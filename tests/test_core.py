@@ -23,14 +23,14 @@ import nersemble_cli
 from nersemble_cli import constants
 from nersemble_cli.core import settings as project_settings
 from nersemble_cli.core.benchmarks import BENCHMARKS, MONO, NVS, SVFR, choose, get_benchmark, parse_participant
+from nersemble_cli.core.data.frame_counts import frame_counts
 from nersemble_cli.core.errors import Cancelled, InvalidInputError, UsageError
-from nersemble_cli.core.images import check_png, psnr, read_rgb
-from nersemble_cli.core.mesh import mesh_to_ply, read_npy, read_ply
-from nersemble_cli.core.metadata import frame_counts
-from nersemble_cli.core.parallel import Cancel, in_threads
+from nersemble_cli.core.formats.ply import mesh_to_ply, read_npy, read_ply
+from nersemble_cli.core.formats.png import check_png, psnr, read_rgb
 from nersemble_cli.core.submission import names
 from nersemble_cli.core.submission.mesh_checks import check_landmarks, count_coincident
 from nersemble_cli.core.submission.writer import write_zip
+from nersemble_cli.core.threads import Cancel, in_threads
 from tests import made_up
 
 # Benchmarks

@@ -69,7 +69,7 @@ def test_mono_assets(synthetic: Path, flame_model: Path, monkeypatch: pytest.Mon
 
 def test_the_tracked_mesh_is_aligned_with_the_images(synthetic: Path, flame_model: Path) -> None:
     from nersemble_cli import FlameProvider, MonoFlameAvatarDataManager
-    from nersemble_cli.core.cameras import project_points
+    from nersemble_cli.core.data.cameras import project_points
 
     serial, sequence = "222200037", "EXP-1-head"
     data_manager = MonoFlameAvatarDataManager(synthetic, 393)
@@ -99,7 +99,7 @@ def test_svfr_images(synthetic: Path) -> None:
 def test_training_loop(synthetic: Path) -> None:
     from torch.utils.data import DataLoader
 
-    from nersemble_cli.torch_dataset import GroupedBatchSampler, NVSDataset
+    from nersemble_cli.core.data.datasets import GroupedBatchSampler, NVSDataset
 
     dataset = NVSDataset(synthetic, 388, "GLASSES")
     loader = DataLoader(dataset, batch_sampler=GroupedBatchSampler(dataset, batch_size=4))

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from nersemble_cli import ImageKey, MonoFlameAvatarDataManager, NVSDataManager, SVFRDataManager
 from nersemble_cli.core.benchmarks import NVS
-from nersemble_cli.core.cameras import project_points
+from nersemble_cli.core.data.cameras import project_points
 from nersemble_cli.core.errors import InvalidInputError, MissingFileError, NersembleError, UsageError
-from nersemble_cli.core.images import psnr
+from nersemble_cli.core.formats.png import psnr
 from nersemble_cli.core.synthetic import make_benchmark, render_view
 from tests.made_up import RECIPE
 

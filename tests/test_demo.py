@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nersemble_cli.cli.demo import _pictures
-from nersemble_cli.core.images import read_rgb
+from nersemble_cli.core.formats.png import read_rgb
 from nersemble_cli.core.submission.validation import validate_submission
 from nersemble_cli.core.synthetic.server import serving
 from tests.conftest import Played, Run

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nersemble_cli.core import diagnosis
+from nersemble_cli.core.inspect import machine as diagnosis
 from tests.conftest import Run
 
 

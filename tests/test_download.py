@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from nersemble_cli.core import download as core
-from nersemble_cli.core import transfer
 from nersemble_cli.core.benchmarks import MONO, NVS, SVFR
-from nersemble_cli.core.manifest import FILE_NAME
+from nersemble_cli.core.download import batch as core
+from nersemble_cli.core.download import fetch as transfer
+from nersemble_cli.core.download.manifest import FILE_NAME
 from tests.conftest import Result, Run
 from tests.fault_server import Fault, FaultServer, benchmark_content, large_video
 

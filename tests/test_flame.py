@@ -19,11 +19,11 @@ from smplx.lbs import lbs
 from torch import Tensor
 
 from nersemble_cli.core.errors import InvalidInputError, MissingFileError, UsageError
-from nersemble_cli.core.flame import Flame, FlameProvider, axis_angle_to_matrix
-from nersemble_cli.core.flame_model import FlameModel, load_flame_model, unpickle
+from nersemble_cli.core.flame.layer import Flame, FlameProvider, axis_angle_to_matrix
+from nersemble_cli.core.flame.model import FlameModel, load_flame_model, unpickle
+from nersemble_cli.core.flame.tracking import FlameTracking
 from nersemble_cli.core.synthetic.benchmark import make_tracking, pose_vertices
 from nersemble_cli.core.synthetic.head import make_flame_model
-from nersemble_cli.core.tracking import FlameTracking
 
 N = 7
 
@@ -230,7 +230,7 @@ def test_the_contour_follows_the_turn_of_the_neck(tracking: FlameTracking, model
     necks[:, 1] = np.radians([0, 20, -20, 39, 60, -39, -60])
     turned = FlameProvider(replace(tracking, neck=necks), model)
     faces = turned._model.dynamic.faces  # type: ignore[union-attr]
-    from nersemble_cli.core.flame import _yaw_bins
+    from nersemble_cli.core.flame.layer import _yaw_bins
 
     bins = _yaw_bins(necks)
     assert bins.tolist() == [0, 59, 20, 78, 78, 39, 39]

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from nersemble_cli.core import frames
 from nersemble_cli.core.errors import InvalidInputError, UsageError
-from nersemble_cli.core.frames import VideoReader, borrow_reader, close_readers
-from nersemble_cli.core.video import encode_video, find_ffmpeg, to_rgb
+from nersemble_cli.core.video import reader as frames
+from nersemble_cli.core.video.encode import encode_video, find_ffmpeg, to_rgb
+from nersemble_cli.core.video.reader import VideoReader, borrow_reader, close_readers
 
 N = 300  # more than one interval of default key frames
 H, W = 54, 70

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from nersemble_cli.core.memory import forget_recycled, keep_freed_memory, new_image, recycled_image
+from nersemble_cli.core.video.pixels import forget_recycled, keep_freed_memory, new_image, recycled_image
 
 SHAPE = (3, 40, 50, 3)
 

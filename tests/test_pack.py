@@ -17,8 +17,8 @@ import pytest
 
 from nersemble_cli import validate_submission
 from nersemble_cli.core.benchmarks import MONO, NVS, SVFR
-from nersemble_cli.core.images import read_rgb
-from nersemble_cli.core.video import encode_command, find_ffmpeg
+from nersemble_cli.core.formats.png import read_rgb
+from nersemble_cli.core.video.encode import encode_command, find_ffmpeg
 from tests import made_up
 from tests.conftest import Run
 
@@ -253,7 +253,7 @@ def test_killed_ffmpeg_is_an_error_and_leaves_nothing(
     suicide = tmp_path / "ffmpeg"
     suicide.write_text("#!/bin/sh\nhead -c 1000 > /dev/null\nkill -9 $$\n")
     suicide.chmod(0o755)
-    monkeypatch.setattr("nersemble_cli.core.video.find_ffmpeg", lambda: str(suicide))
+    monkeypatch.setattr("nersemble_cli.core.video.encode.find_ffmpeg", lambda: str(suicide))
     result = run("pack", "nvs", renders, tmp_path / "out.zip", "-f", folder)
     assert result.status == 1
     assert "killed by signal 9" in result.err
@@ -273,7 +273,7 @@ def test_full_disk_is_an_error_and_leaves_nothing(
         place = command.index(str(path))
         return [*command[:place], "-f", "mpegts", str(full), *command[place + 1 :]]
 
-    monkeypatch.setattr("nersemble_cli.core.video.encode_command", onto_a_full_disk)
+    monkeypatch.setattr("nersemble_cli.core.video.encode.encode_command", onto_a_full_disk)
     result = run("pack", "nvs", renders, tmp_path / "out.zip", "-f", folder)
     assert result.status == 1
     assert "disk is full" in result.err

@@ -12,8 +12,8 @@ import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nersemble_cli.core.data.pointcloud import export_pointcloud, load_pointcloud
 from nersemble_cli.core.errors import InvalidInputError
-from nersemble_cli.core.pointcloud import export_pointcloud, load_pointcloud
 from nersemble_cli.core.synthetic.benchmark import write_pcd
 
 # As PCL's PCDWriter::writeASCII writes it: colours as an unsigned integer, although they are a float in memory.

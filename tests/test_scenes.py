@@ -18,9 +18,9 @@ import trimesh
 
 from nersemble_cli import MonoFlameAvatarDataManager, NVSDataManager
 from nersemble_cli.core.benchmarks import NVS, SERIALS
-from nersemble_cli.core.cameras import CameraCalibration, project_points
+from nersemble_cli.core.data.cameras import CameraCalibration, project_points
 from nersemble_cli.core.errors import InvalidInputError, MissingFileError, UsageError
-from nersemble_cli.core.images import read_rgb
+from nersemble_cli.core.formats.png import read_rgb
 from nersemble_cli.core.scenes import (
     Look,
     cameras_scene,

@@ -10,14 +10,14 @@ import pytest
 import trimesh
 
 from nersemble_cli.core.benchmarks import FLAME_FACE_COUNT, FLAME_VERTEX_COUNT, MONO, NVS, SERIALS
-from nersemble_cli.core.cameras import is_rigid
-from nersemble_cli.core.images import read_rgb
-from nersemble_cli.core.metadata import frame_counts
+from nersemble_cli.core.data.cameras import is_rigid
+from nersemble_cli.core.data.frame_counts import frame_counts
+from nersemble_cli.core.flame.tracking import euler_xyz_to_matrix
+from nersemble_cli.core.formats.png import read_rgb
 from nersemble_cli.core.synthetic import Recipe, png, render_frames, render_view
 from nersemble_cli.core.synthetic.benchmark import make_tracking
 from nersemble_cli.core.synthetic.head import make_flame_model
 from nersemble_cli.core.synthetic.render import make_rig, rasterize
-from nersemble_cli.core.tracking import euler_xyz_to_matrix
 from tests.made_up import N_FRAMES, RECIPE
 
 

@@ -13,10 +13,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from nersemble_cli import NVSDataManager
+from nersemble_cli.core.data.datasets import GroupedBatchSampler, NVSDataset
 from nersemble_cli.core.errors import MissingFileError, UsageError
-from nersemble_cli.core.frames import close_readers
-from nersemble_cli.core.video import encode_video
-from nersemble_cli.torch_dataset import GroupedBatchSampler, NVSDataset
+from nersemble_cli.core.video.encode import encode_video
+from nersemble_cli.core.video.reader import close_readers
 from tests.made_up import RECIPE
 
 N = RECIPE.n_frames
@@ -92,7 +92,7 @@ def long(tmp_path_factory: pytest.TempPathFactory, synthetic: Path) -> Path:
     """Two videos of 60 frames with a key frame every 20, and nothing else that the sampler needs."""
     import subprocess
 
-    from nersemble_cli.core.video import find_ffmpeg
+    from nersemble_cli.core.video.encode import find_ffmpeg
 
     folder = tmp_path_factory.mktemp("long")
     rng = np.random.default_rng(0)
@@ -154,7 +154,7 @@ def test_a_batch_has_several_cameras(long_dataset: NVSDataset) -> None:
 
 def _decoded(dataset: NVSDataset, order: list[int], monkeypatch: pytest.MonkeyPatch) -> int:
     """How many frames come out of the decoders when images are read in an order."""
-    from nersemble_cli.core.frames import VideoReader
+    from nersemble_cli.core.video.reader import VideoReader
 
     close_readers()
     count = 0

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from nersemble_cli.core.errors import InvalidInputError
+from nersemble_cli.core.flame.tracking import TRACKING_SHAPES, euler_xyz_to_matrix, load_flame_tracking
 from nersemble_cli.core.synthetic.benchmark import make_tracking
-from nersemble_cli.core.tracking import TRACKING_SHAPES, euler_xyz_to_matrix, load_flame_tracking
 
 angles = st.lists(st.floats(-7, 7), min_size=3, max_size=3)
 

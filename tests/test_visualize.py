@@ -14,7 +14,7 @@ import trimesh
 
 from nersemble_cli.cli import visualize
 from nersemble_cli.core.benchmarks import FLAME_VERTEX_COUNT, MONO
-from nersemble_cli.core.images import read_rgb
+from nersemble_cli.core.formats.png import read_rgb
 from nersemble_cli.core.scenes import display
 from tests.conftest import Run
 
@@ -225,7 +225,7 @@ def test_no_flame_model(run: Run) -> None:
 @pytest.mark.usefixtures("drawing")
 def test_no_torch(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "nersemble_cli.core.flame", raising=False)
+    monkeypatch.delitem(sys.modules, "nersemble_cli.core.flame.layer", raising=False)
     result = run("visualize", "flame", "393", "-o", "a.png")
     assert result.status == 2
     assert "nersemble-cli[flame]" in result.err

@@ -19,7 +19,7 @@ from nersemble_cli import (
     validate_submission,
 )
 from nersemble_cli.core.benchmarks import NVS, SVFR
-from nersemble_cli.core.mesh import read_ply
+from nersemble_cli.core.formats.ply import read_ply
 from nersemble_cli.core.submission.writer import SubmissionIncompleteWarning
 from tests import made_up
 

@@ -22,7 +22,7 @@ def doctor(folder: FolderOption = None, as_json: JsonOption = False) -> None:
     from rich.text import Text
 
     from nersemble_cli.cli.output import Output, plain_table
-    from nersemble_cli.core.diagnosis import diagnose
+    from nersemble_cli.core.inspect.machine import diagnose
 
     out = Output(as_json)
     found = diagnose(folder)

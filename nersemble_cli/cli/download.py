@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from nersemble_cli.cli.output import Output
     from nersemble_cli.core.benchmarks import Benchmark
-    from nersemble_cli.core.download import Failure, Plan, Result
-    from nersemble_cli.core.plan import Sums
-    from nersemble_cli.core.transfer import Server
+    from nersemble_cli.core.download.batch import Failure, Plan, Result
+    from nersemble_cli.core.download.fetch import Server
+    from nersemble_cli.core.download.plan import Sums
 
 PROMPTS = 3
 SHOWN_FAILURES = 20
@@ -108,8 +108,8 @@ def download(
     """
     from nersemble_cli.cli.output import Output
     from nersemble_cli.core.benchmarks import get_benchmark
-    from nersemble_cli.core.download import default_workers, prepare
-    from nersemble_cli.core.plan import parse_selection
+    from nersemble_cli.core.download.batch import default_workers, prepare
+    from nersemble_cli.core.download.plan import parse_selection
     from nersemble_cli.core.settings import find_folder
 
     out = Output(as_json)
@@ -134,7 +134,7 @@ def download(
 
 
 def _run(plan: Plan, server: Server, out: Output) -> Result:
-    from nersemble_cli.core.download import run
+    from nersemble_cli.core.download.batch import run
 
     for note in plan.notes:
         out.note(note)
@@ -147,8 +147,8 @@ def _run(plan: Plan, server: Server, out: Output) -> Result:
 
 def _server(benchmark: Benchmark, workers: int, url: str | None, out: Output) -> Server:
     """The server, whose URL is asked for on a terminal if it is nowhere to be found."""
+    from nersemble_cli.core.download.fetch import Server
     from nersemble_cli.core.settings import find_url, require_url
-    from nersemble_cli.core.transfer import Server
 
     if find_url(url) is None and sys.stdin.isatty() and sys.stderr.isatty():
         return _ask_for_url(benchmark, workers, out)
@@ -156,10 +156,10 @@ def _server(benchmark: Benchmark, workers: int, url: str | None, out: Output) ->
 
 
 def _ask_for_url(benchmark: Benchmark, workers: int, out: Output) -> Server:
-    from nersemble_cli.core.download import check_url
+    from nersemble_cli.core.download.batch import check_url
+    from nersemble_cli.core.download.fetch import Server
     from nersemble_cli.core.errors import NersembleError
     from nersemble_cli.core.settings import ACCESS_HELP, clean_url, save_url
-    from nersemble_cli.core.transfer import Server
 
     out.note(ACCESS_HELP)
     for attempt in range(1, PROMPTS + 1):
@@ -184,10 +184,10 @@ def _ask_for_url(benchmark: Benchmark, workers: int, out: Output) -> Server:
 def _show(plan: Plan, out: Output) -> Result:
     """Shows the plan; its result has what the server could not tell."""
     from nersemble_cli.cli.output import human_size
-    from nersemble_cli.core.download import Result, check_space
+    from nersemble_cli.core.download.batch import Result, check_space
+    from nersemble_cli.core.download.plan import add_up, by_asset
     from nersemble_cli.core.errors import NersembleError
     from nersemble_cli.core.files import free_space
-    from nersemble_cli.core.plan import add_up, by_asset
 
     result = Result(failures=plan.failures)
     for note in plan.notes:
@@ -233,7 +233,7 @@ def _plan_table(groups: list[tuple[str, str, Sums]], total: Sums) -> Table:
 
 def _show_result(plan: Plan, result: Result, out: Output) -> None:
     from nersemble_cli.cli.output import human_size
-    from nersemble_cli.core.plan import add_up
+    from nersemble_cli.core.download.plan import add_up
 
     total = add_up(plan.items)
     fetched = f"{result.fetched:,} files fetched ({human_size(result.bytes)})"
@@ -262,8 +262,8 @@ def _show_failures(failures: list[Failure], out: Output) -> None:
 
 
 def _document(plan: Plan, result: Result, dry_run: bool) -> dict[str, Any]:
+    from nersemble_cli.core.download.plan import add_up, by_asset
     from nersemble_cli.core.files import free_space
-    from nersemble_cli.core.plan import add_up, by_asset
 
     return {
         "schema_version": 1,

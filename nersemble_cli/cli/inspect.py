@@ -13,7 +13,7 @@ from nersemble_cli.core.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
     from nersemble_cli.cli.output import Output
-    from nersemble_cli.core.overview import Group, Overview
+    from nersemble_cli.core.inspect.folder import Group, Overview
 
 SHOWN_FILES = 20
 
@@ -53,7 +53,7 @@ def inspect(
 
 def _inspect_file(path: Path, out: Output) -> None:
     from nersemble_cli.cli.output import human_size, plain_table
-    from nersemble_cli.core.inspection import inspect_file
+    from nersemble_cli.core.inspect.file import inspect_file
 
     facts = inspect_file(path)
     out.json({"schema_version": 1, **facts})
@@ -84,8 +84,8 @@ def _text(value: Any) -> str:
 
 
 def _inspect_folder(folder: Path | None, participants: list[str], verify: bool, out: Output) -> None:
-    from nersemble_cli.core.overview import survey
-    from nersemble_cli.core.overview import verify as verify_files
+    from nersemble_cli.core.inspect.folder import survey
+    from nersemble_cli.core.inspect.folder import verify as verify_files
     from nersemble_cli.core.settings import existing_folder, find_folder
 
     place = existing_folder(folder)
@@ -114,7 +114,7 @@ def _inspect_folder(folder: Path | None, participants: list[str], verify: bool, 
 
 def _chosen(values: list[str]) -> dict[str, list[int]]:
     """Benchmark → participants that are meant. Raises `UsageError`, listing all, for a stranger."""
-    from nersemble_cli.core.plan import split_names
+    from nersemble_cli.core.download.plan import split_names
 
     chosen: dict[str, list[int]] = {}
     for value in split_names(values):

@@ -43,8 +43,8 @@ def pack(
     Exit status: 0 packed, 1 the renders cannot be packed, 2 wrong usage.
     """
     from nersemble_cli.cli.output import Output
-    from nersemble_cli.core.memory import keep_freed_memory
     from nersemble_cli.core.submission.packing import pack as pack_renders
+    from nersemble_cli.core.video.pixels import keep_freed_memory
 
     keep_freed_memory()
     output = Output(as_json)

@@ -8,9 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from nersemble_cli.core.dataset import MonoFlameAvatarDataManager, NVSDataManager
+from nersemble_cli.core.data.managers import MonoFlameAvatarDataManager, NVSDataManager
 from nersemble_cli.core.errors import InvalidInputError, UsageError, unknown_name
-from nersemble_cli.core.parallel import cpu_count
 from nersemble_cli.core.scenes.display import start_probe
 from nersemble_cli.core.scenes.drawing import (
     Look,
@@ -30,6 +29,7 @@ from nersemble_cli.core.scenes.drawing import (
 )
 from nersemble_cli.core.scenes.geometry import VIEW_ANGLE, View, direction, fit_view
 from nersemble_cli.core.scenes.overlay import draw_vertices, enlarge, shrink
+from nersemble_cli.core.threads import cpu_count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -271,7 +271,7 @@ def _stage_flame(
     """The cameras of a scene without its head, and what shows a timestep in it."""
     import numpy as np
 
-    from nersemble_cli.core.flame import FlameProvider
+    from nersemble_cli.core.flame.layer import FlameProvider
 
     start_probe()
     stage = set_stage(data)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
-from nersemble_cli.core.cameras import CameraCalibration, unproject_pixels
-from nersemble_cli.core.dataset import MonoFlameAvatarDataManager, NVSDataManager
+from nersemble_cli.core.data.cameras import CameraCalibration, unproject_pixels
+from nersemble_cli.core.data.managers import MonoFlameAvatarDataManager, NVSDataManager
 from nersemble_cli.core.errors import UsageError
 from nersemble_cli.core.scenes.display import prepare_rendering
 from nersemble_cli.core.scenes.geometry import (

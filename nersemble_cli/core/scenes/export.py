@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from nersemble_cli.core.errors import UsageError
 from nersemble_cli.core.files import check_target, scratch_folder
-from nersemble_cli.core.parallel import Progress, Silent
-from nersemble_cli.core.video import encode_video
+from nersemble_cli.core.threads import Progress, Silent
+from nersemble_cli.core.video.encode import encode_video
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nersemble_cli.core.cameras import CameraCalibration, project_points, unproject_pixels
+from nersemble_cli.core.data.cameras import CameraCalibration, project_points, unproject_pixels
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,7 +11,7 @@ import html
 import json
 from typing import TYPE_CHECKING, Any, cast
 
-from nersemble_cli.core.cameras import invert_pose, swap_opencv_opengl
+from nersemble_cli.core.data.cameras import invert_pose, swap_opencv_opengl
 from nersemble_cli.core.scenes.drawing import view_of
 from nersemble_cli.core.scenes.geometry import VIEW_ANGLE
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nersemble_cli.core.benchmarks import FLAME_FACE_COUNT, FLAME_VERTEX_COUNT, MeshSlot
 from nersemble_cli.core.errors import InvalidInputError
-from nersemble_cli.core.mesh import Mesh, read_npy, read_npy_header, read_ply, read_ply_header
+from nersemble_cli.core.formats.ply import Mesh, read_npy, read_npy_header, read_ply, read_ply_header
 from nersemble_cli.core.submission.findings import Finding, MeshReport, damaged_file
 from nersemble_cli.core.submission.members import UNREADABLE, Member
 

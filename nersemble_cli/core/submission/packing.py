@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING
 
 from nersemble_cli.core import settings
 from nersemble_cli.core.benchmarks import Benchmark, get_benchmark
+from nersemble_cli.core.data.frame_counts import FrameCounts, frame_counts
 from nersemble_cli.core.errors import EncodingError, InvalidInputError, NersembleError
 from nersemble_cli.core.files import check_target, scratch_folder
-from nersemble_cli.core.images import psnr, read_rgb
-from nersemble_cli.core.metadata import FrameCounts, frame_counts
-from nersemble_cli.core.parallel import Cancel, Progress, Silent, cpu_count, in_threads
+from nersemble_cli.core.formats.png import psnr, read_rgb
 from nersemble_cli.core.submission.findings import Report, VideoReport
 from nersemble_cli.core.submission.members import FileMember
 from nersemble_cli.core.submission.renders import Renders, VideoSource, demote, scan
 from nersemble_cli.core.submission.validation import check_zip
 from nersemble_cli.core.submission.video_checks import check_video
 from nersemble_cli.core.submission.writer import write_zip
-from nersemble_cli.core.video import CRF, encode_video, to_rgb
+from nersemble_cli.core.threads import Cancel, Progress, Silent, cpu_count, in_threads
+from nersemble_cli.core.video.encode import CRF, encode_video, to_rgb
 
 if TYPE_CHECKING:
     import av

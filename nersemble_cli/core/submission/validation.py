@@ -9,14 +9,14 @@ from pathlib import Path
 
 from nersemble_cli.core import settings
 from nersemble_cli.core.benchmarks import Benchmark, MeshSlot, VideoSlot, get_benchmark
+from nersemble_cli.core.data.frame_counts import FrameCounts, frame_counts
 from nersemble_cli.core.errors import UsageError
-from nersemble_cli.core.metadata import FrameCounts, frame_counts
-from nersemble_cli.core.parallel import Cancel, Progress, Silent, cpu_count, in_threads
 from nersemble_cli.core.submission import names
 from nersemble_cli.core.submission.findings import WARNING, Finding, Report, VideoReport, damaged_file
 from nersemble_cli.core.submission.members import UNREADABLE, Member, ZipMember, open_zip, sort_members
 from nersemble_cli.core.submission.mesh_checks import check_mesh
 from nersemble_cli.core.submission.video_checks import check_video
+from nersemble_cli.core.threads import Cancel, Progress, Silent, cpu_count, in_threads
 
 
 def validate_submission(

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from nersemble_cli.core.benchmarks import Benchmark
 from nersemble_cli.core.errors import InvalidInputError, listing
-from nersemble_cli.core.parallel import Cancel
 from nersemble_cli.core.submission.findings import Finding, VideoReport
 from nersemble_cli.core.submission.members import UNREADABLE, Member
-from nersemble_cli.core.video import open_video, plane_rows
+from nersemble_cli.core.threads import Cancel
+from nersemble_cli.core.video.encode import open_video, plane_rows
 
 if TYPE_CHECKING:
     import av

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from nersemble_cli.core.benchmarks import MONO, NVS, SVFR, Benchmark, check_mesh_slot, check_slot
 from nersemble_cli.core.errors import InvalidInputError
 from nersemble_cli.core.files import check_target, scratch_folder
-from nersemble_cli.core.mesh import Mesh, mesh_to_ply
+from nersemble_cli.core.formats.ply import Mesh, mesh_to_ply
 from nersemble_cli.core.submission.findings import Finding, has_errors
 from nersemble_cli.core.submission.members import CHUNK
 from nersemble_cli.core.submission.mesh_checks import (
@@ -24,7 +24,7 @@ from nersemble_cli.core.submission.mesh_checks import (
     check_topology,
 )
 from nersemble_cli.core.submission.video_checks import wrong_frame_count
-from nersemble_cli.core.video import encode_video
+from nersemble_cli.core.video.encode import encode_video
 
 if TYPE_CHECKING:
     from typing import Self

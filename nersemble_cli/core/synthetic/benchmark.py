@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from nersemble_cli.core.benchmarks import BENCHMARKS, MONO, NVS, SVFR, Benchmark, get_benchmark
-from nersemble_cli.core.parallel import cpu_count, in_threads
+from nersemble_cli.core.flame.tracking import FlameTracking, euler_xyz_to_matrix
 from nersemble_cli.core.synthetic.head import make_flame_model, make_look
 from nersemble_cli.core.synthetic.render import make_rig, render, shade, vertex_normals
-from nersemble_cli.core.tracking import FlameTracking, euler_xyz_to_matrix
-from nersemble_cli.core.video import encode_video
+from nersemble_cli.core.threads import cpu_count, in_threads
+from nersemble_cli.core.video.encode import encode_video
 
 if TYPE_CHECKING:
     import numpy as np

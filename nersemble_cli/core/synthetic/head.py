@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nersemble_cli.core.flame_model import (
+from nersemble_cli.core.flame.model import (
     DYNAMIC_EMBEDDING,
     N_EXPRESSION,
     N_SHAPE,

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nersemble_cli.core.benchmarks import SERIALS
-from nersemble_cli.core.cameras import project_points, rescale_intrinsics
+from nersemble_cli.core.data.cameras import project_points, rescale_intrinsics
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,9 +7,9 @@ import zipfile
 from pathlib import Path
 
 from nersemble_cli.core.benchmarks import Benchmark, VideoSlot
-from nersemble_cli.core.parallel import cpu_count, in_threads
 from nersemble_cli.core.synthetic.benchmark import Recipe, png, render_frames
-from nersemble_cli.core.video import encode_video
+from nersemble_cli.core.threads import cpu_count, in_threads
+from nersemble_cli.core.video.encode import encode_video
 
 
 def write_renders(folder: Path, benchmark: Benchmark, recipe: Recipe) -> Path:

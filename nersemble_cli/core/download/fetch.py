@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from nersemble_cli.core.download.manifest import Manifest, Version
 from nersemble_cli.core.errors import InvalidInputError, NersembleError
 from nersemble_cli.core.files import locked_part, part_path, write_all
-from nersemble_cli.core.filetypes import HEAD_SIZE, check_file, check_head
-from nersemble_cli.core.manifest import Manifest, Version
-from nersemble_cli.core.parallel import Cancel, Progress
+from nersemble_cli.core.formats.sniff import HEAD_SIZE, check_file, check_head
+from nersemble_cli.core.threads import Cancel, Progress
 
 if TYPE_CHECKING:
     import requests

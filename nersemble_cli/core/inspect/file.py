@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from nersemble_cli.core.benchmarks import FLAME_VERTEX_COUNT
-from nersemble_cli.core.cameras import is_rigid
+from nersemble_cli.core.data.cameras import is_rigid
 from nersemble_cli.core.errors import InvalidInputError, UsageError
-from nersemble_cli.core.filetypes import check_file, read_pcd_header
+from nersemble_cli.core.formats.sniff import check_file, read_pcd_header
 
 Facts = dict[str, Any]
 
@@ -50,7 +50,7 @@ def _hint(path: Path) -> str:
 def _video(path: Path) -> Facts:
     import av
 
-    from nersemble_cli.core.video import open_video
+    from nersemble_cli.core.video.encode import open_video
 
     try:
         with open_video(str(path), threads=1) as (container, stream):
@@ -138,7 +138,7 @@ def _pointcloud(path: Path) -> Facts:
 
 
 def _arrays(path: Path) -> Facts:
-    from nersemble_cli.core.mesh import read_npy_header
+    from nersemble_cli.core.formats.ply import read_npy_header
 
     rows = []
     try:
@@ -164,7 +164,7 @@ def _arrays(path: Path) -> Facts:
 def _mesh(path: Path) -> Facts:
     import numpy as np
 
-    from nersemble_cli.core.mesh import read_ply
+    from nersemble_cli.core.formats.ply import read_ply
 
     mesh = read_ply(path.read_bytes())
     n_vertices = len(mesh.vertices)
@@ -184,7 +184,7 @@ def _mesh(path: Path) -> Facts:
 def _array(path: Path) -> Facts:
     import numpy as np
 
-    from nersemble_cli.core.mesh import read_npy_header
+    from nersemble_cli.core.formats.ply import read_npy_header
 
     with path.open("rb") as file:
         shape, dtype = read_npy_header(file)
@@ -236,7 +236,7 @@ def _submission(path: Path) -> Facts:
 
 
 def _image(path: Path) -> Facts:
-    from nersemble_cli.core.images import check_png
+    from nersemble_cli.core.formats.png import check_png
 
     info = check_png(path)
     return {"kind": "image", "width": info.width, "height": info.height}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nersemble_cli.core.errors import InvalidInputError
-from nersemble_cli.core.video import plane_rows
+from nersemble_cli.core.video.encode import plane_rows
 
 if TYPE_CHECKING:
     import numpy as np

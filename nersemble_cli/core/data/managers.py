@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from nersemble_cli.core import pointcloud
 from nersemble_cli.core.benchmarks import MONO, NVS, SVFR, Benchmark, ImageKey, parse_participant
-from nersemble_cli.core.cameras import CameraCalibration, load_calibration
+from nersemble_cli.core.data import pointcloud
+from nersemble_cli.core.data.cameras import CameraCalibration, load_calibration
+from nersemble_cli.core.data.frame_counts import count_tracked_frames, load_metadata, metadata_path
 from nersemble_cli.core.errors import MissingFileError, UsageError, unknown_name
-from nersemble_cli.core.frames import VideoReader, borrow_reader
-from nersemble_cli.core.images import on_white, read_rgb
-from nersemble_cli.core.memory import new_image, recycled_image
-from nersemble_cli.core.metadata import count_tracked_frames, load_metadata, metadata_path
-from nersemble_cli.core.parallel import Cancel, cpu_count, in_threads
-from nersemble_cli.core.tracking import CURRENT_VERSION, FlameTracking, load_flame_tracking
-from nersemble_cli.core.video import to_rgb
+from nersemble_cli.core.flame.tracking import CURRENT_VERSION, FlameTracking, load_flame_tracking
+from nersemble_cli.core.formats.png import on_white, read_rgb
+from nersemble_cli.core.threads import Cancel, cpu_count, in_threads
+from nersemble_cli.core.video.encode import to_rgb
+from nersemble_cli.core.video.pixels import new_image, recycled_image
+from nersemble_cli.core.video.reader import VideoReader, borrow_reader
 
 if TYPE_CHECKING:
     import av

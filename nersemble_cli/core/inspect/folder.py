@@ -8,14 +8,14 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from nersemble_cli.core import metadata
 from nersemble_cli.core.benchmarks import BENCHMARKS, Benchmark, BenchmarkFile, files
+from nersemble_cli.core.data import frame_counts as metadata
+from nersemble_cli.core.download.manifest import Manifest
+from nersemble_cli.core.download.plan import Item, fetch_command, look
 from nersemble_cli.core.errors import InvalidInputError
-from nersemble_cli.core.filetypes import check_file
-from nersemble_cli.core.manifest import Manifest
-from nersemble_cli.core.parallel import Cancel, Progress, Silent, cpu_count, in_threads
-from nersemble_cli.core.plan import Item, fetch_command, look
+from nersemble_cli.core.formats.sniff import check_file
 from nersemble_cli.core.settings import DEFAULT_FOLDER
+from nersemble_cli.core.threads import Cancel, Progress, Silent, cpu_count, in_threads
 
 CHUNK = 1 << 20
 

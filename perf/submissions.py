@@ -9,9 +9,9 @@ from lab import N_FRAMES, Lab
 from measure import NERSEMBLE, Row, Run, run
 
 from nersemble_cli.core.benchmarks import NVS, SVFR
-from nersemble_cli.core.mesh import mesh_to_ply
+from nersemble_cli.core.formats.ply import mesh_to_ply
 from nersemble_cli.core.submission.writer import write_zip
-from nersemble_cli.core.video import find_ffmpeg
+from nersemble_cli.core.video.encode import find_ffmpeg
 
 CAMERAS = NVS.hold_out_serials[:2]
 PACK = """

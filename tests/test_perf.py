@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "perf"))
 import report
 from measure import MEGABYTE, Ratio, Result, Row, Run, exponent, measure, ratio, run
 

@@ -1,6 +1,6 @@
 """The static file server of the made-up benchmark in a process of its own, for measurements.
 
-    python benchmarks/static_server.py FOLDER --delay 0.02 --rate 125000000
+    python perf/static_server.py FOLDER --delay 0.02 --rate 125000000
 
 Prints its port and serves until it is killed.
 """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nersemble_cli.core.errors import InvalidInputError
 from nersemble_cli.core.files import scratch_folder
-from nersemble_cli.core.filetypes import read_pcd_header
+from nersemble_cli.core.formats.sniff import read_pcd_header
 
 if TYPE_CHECKING:
     import numpy as np

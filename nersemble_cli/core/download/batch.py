@@ -12,14 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from nersemble_cli.core import metadata
 from nersemble_cli.core.benchmarks import Benchmark, files
-from nersemble_cli.core.errors import InvalidInputError, NersembleError, UsageError
-from nersemble_cli.core.files import free_space, locked_part, part_path, write_all
-from nersemble_cli.core.manifest import Manifest, Version
-from nersemble_cli.core.parallel import Cancel, Progress, Silent, in_threads
-from nersemble_cli.core.plan import Item, Selection, Timesteps, add_up, look, select
-from nersemble_cli.core.transfer import (
+from nersemble_cli.core.data import frame_counts as metadata
+from nersemble_cli.core.download.fetch import (
     ACCESS_REFUSED,
     LOCK_POLL,
     NOT_THERE,
@@ -30,6 +25,11 @@ from nersemble_cli.core.transfer import (
     fetch,
     read_small,
 )
+from nersemble_cli.core.download.manifest import Manifest, Version
+from nersemble_cli.core.download.plan import Item, Selection, Timesteps, add_up, look, select
+from nersemble_cli.core.errors import InvalidInputError, NersembleError, UsageError
+from nersemble_cli.core.files import free_space, locked_part, part_path, write_all
+from nersemble_cli.core.threads import Cancel, Progress, Silent, in_threads
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nersemble_cli.core.errors import InvalidInputError, UsageError
-from nersemble_cli.core.memory import forget_recycled
-from nersemble_cli.core.video import open_video, to_rgb
+from nersemble_cli.core.video.encode import open_video, to_rgb
+from nersemble_cli.core.video.pixels import forget_recycled
 
 if TYPE_CHECKING:
     import av

@@ -1,6 +1,6 @@
 """Measures this project beside the official toolkit and beside what a machine can do at most; writes RESULTS.md.
 
-    python benchmarks/run.py [--official PYTHON_OF_A_VENV_WITH_THE_OFFICIAL_TOOLKIT] [--only TEXT]
+    python perf/run.py [--official PYTHON_OF_A_VENV_WITH_THE_OFFICIAL_TOOLKIT] [--only TEXT]
 
 Needs the extra `bench`, 6 GB of disk and, on two cores, a quarter of an hour. Nothing is fetched from the network.
 What is written under "What was tried" in RESULTS.md stays as it is. With `--only`, just what has TEXT in its title
@@ -36,7 +36,7 @@ PARTS = {
 }
 HEADING = """# Results
 
-`python benchmarks/run.py{arguments}` on {date}: {cores} cores, {system}, Python {python}, {minutes:.0f} minutes.
+`python perf/run.py{arguments}` on {date}: {cores} cores, {system}, Python {python}, {minutes:.0f} minutes.
 Everything of a row runs in turn. Times are medians; ratios are medians of pairs, with the smallest and the largest
 if there are several. Memory is the peak of the process tree. Frames are {frames}."""
 FRAMES = "a photograph that moves, with noise, 1604×1100"

@@ -17,8 +17,8 @@ import numpy as np
 from measure import Run, run, run_inner
 
 from nersemble_cli.core.benchmarks import NVS
-from nersemble_cli.core.images import read_rgb
-from nersemble_cli.core.video import encode_video, find_ffmpeg
+from nersemble_cli.core.formats.png import read_rgb
+from nersemble_cli.core.video.encode import encode_video, find_ffmpeg
 
 N_FRAMES = 259
 PARTICIPANT, SEQUENCE = 475, "HAIR"  # the shortest of the NVS videos, of 259 frames

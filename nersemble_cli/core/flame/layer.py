@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nersemble_cli.core.errors import MissingFileError, UsageError, missing_extra
-from nersemble_cli.core.flame_model import (
+from nersemble_cli.core.flame.model import (
     DYNAMIC_EMBEDDING,
     JOINTS,
     N_EXPRESSION,
@@ -23,7 +23,7 @@ from nersemble_cli.core.flame_model import (
     FlameModel,
     load_flame_model,
 )
-from nersemble_cli.core.tracking import FlameTracking
+from nersemble_cli.core.flame.tracking import FlameTracking
 
 try:
     import torch

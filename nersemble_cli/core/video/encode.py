@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from nersemble_cli.core.errors import EncodingError, InvalidInputError
-from nersemble_cli.core.memory import new_image
-from nersemble_cli.core.parallel import Cancel
+from nersemble_cli.core.threads import Cancel
+from nersemble_cli.core.video.pixels import new_image
 
 if TYPE_CHECKING:
     import av

@@ -58,7 +58,7 @@ def check_file(file: BinaryIO, name: str) -> None:
     suffix = Path(name).suffix
     file.seek(0)
     if suffix == ".png":
-        from nersemble_cli.core.images import check_png_data
+        from nersemble_cli.core.formats.png import check_png_data
 
         check_png_data(file.read())
         return

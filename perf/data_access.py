@@ -14,12 +14,12 @@ from lab import N_FRAMES, PARTICIPANT, SEQUENCE, Lab
 from measure import Row, Run, run
 
 from nersemble_cli.core.benchmarks import NVS
-from nersemble_cli.core.dataset import NVSDataManager
-from nersemble_cli.core.flame_model import DYNAMIC_EMBEDDING, STATIC_EMBEDDING, Embedding
+from nersemble_cli.core.data.managers import NVSDataManager
+from nersemble_cli.core.flame.model import DYNAMIC_EMBEDDING, STATIC_EMBEDDING, Embedding
 from nersemble_cli.core.synthetic.benchmark import make_tracking, write_pcd
 from nersemble_cli.core.synthetic.head import make_flame_model
 from nersemble_cli.core.synthetic.render import make_rig
-from nersemble_cli.core.video import find_ffmpeg
+from nersemble_cli.core.video.encode import find_ffmpeg
 
 N_POINTS = 660_000
 N_MESHES = 500
@@ -51,7 +51,7 @@ provider = FlameProvider(FlameTracking(**arrays))
 provider.get_vertices(0)
 """
 DATASET = """
-from nersemble_cli.torch_dataset import GroupedBatchSampler, NVSDataset
+from nersemble_cli.core.data.datasets import GroupedBatchSampler, NVSDataset
 dataset = NVSDataset(folder, 475, "HAIR", serials[:2])
 dataset[0]
 """

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from nersemble_cli.core.benchmarks import Benchmark, BenchmarkFile, choose, files, parse_participant
+from nersemble_cli.core.download.manifest import Manifest
 from nersemble_cli.core.errors import UsageError, listing
 from nersemble_cli.core.files import part_path
-from nersemble_cli.core.manifest import Manifest
 
 Timesteps = Mapping[tuple[int, str], range | tuple[int, ...]]
 POINTCLOUDS = "pointclouds"

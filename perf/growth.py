@@ -12,7 +12,7 @@ from lab import PARTICIPANT, SEQUENCE, Lab, serving
 from measure import NERSEMBLE, Run, run
 
 from nersemble_cli.core.benchmarks import NVS
-from nersemble_cli.core.dataset import NVSDataManager
+from nersemble_cli.core.data.managers import NVSDataManager
 from nersemble_cli.core.submission.writer import write_zip
 
 SIZES = (1, 2, 4, 8)

@@ -1,0 +1,3 @@
+"""Moved: `from nersemble_cli import Server`. Goes with 0.3."""
+
+from nersemble_cli.core.download.fetch import Server as Server

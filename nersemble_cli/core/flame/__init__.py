@@ -1,0 +1,1 @@
+"""FLAME: its model file, the layer in PyTorch, the tracking."""

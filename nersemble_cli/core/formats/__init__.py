@@ -1,0 +1,1 @@
+"""Reading untrusted files, one format per module."""
