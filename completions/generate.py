@@ -21,7 +21,7 @@ import typer
 from nersemble_cli.cli.app import app
 from nersemble_cli.cli.completion import INSTRUCTION, TABLE
 from nersemble_cli.core.benchmarks import BENCHMARKS, MONO, NVS, Benchmark
-from nersemble_cli.core.download.plan import valid_serials
+from nersemble_cli.core.download.selection import valid_serials
 
 HERE = Path(__file__).parent
 SCRIPTS = {"bash": "nersemble.bash", "zsh": "_nersemble", "fish": "nersemble.fish"}

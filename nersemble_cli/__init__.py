@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from nersemble_cli.core.data.managers import NVSDataManager as NVSDataManager
     from nersemble_cli.core.data.managers import SVFRDataManager as SVFRDataManager
     from nersemble_cli.core.errors import NersembleError as NersembleError
-    from nersemble_cli.core.flame.layer import FlameProvider as FlameProvider
+    from nersemble_cli.core.flame.provider import FlameProvider as FlameProvider
     from nersemble_cli.core.flame.tracking import FlameTracking as FlameTracking
     from nersemble_cli.core.scenes import cameras_scene as cameras_scene
     from nersemble_cli.core.scenes import flame_scene as flame_scene

@@ -25,7 +25,8 @@ from nersemble_cli.core import settings as project_settings
 from nersemble_cli.core.benchmarks import BENCHMARKS, MONO, NVS, SVFR, choose, get_benchmark, parse_participant
 from nersemble_cli.core.data.frame_counts import frame_counts
 from nersemble_cli.core.errors import Cancelled, InvalidInputError, UsageError
-from nersemble_cli.core.formats.ply import mesh_to_ply, read_npy, read_ply
+from nersemble_cli.core.formats.npy import read_npy
+from nersemble_cli.core.formats.ply import mesh_to_ply, read_ply
 from nersemble_cli.core.formats.png import check_png, psnr, read_rgb
 from nersemble_cli.core.submission import names
 from nersemble_cli.core.submission.mesh_checks import check_landmarks, count_coincident

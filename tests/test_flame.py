@@ -19,8 +19,9 @@ from smplx.lbs import lbs
 from torch import Tensor
 
 from nersemble_cli.core.errors import InvalidInputError, MissingFileError, UsageError
-from nersemble_cli.core.flame.layer import Flame, FlameProvider, axis_angle_to_matrix
+from nersemble_cli.core.flame.layer import Flame, axis_angle_to_matrix
 from nersemble_cli.core.flame.model import FlameModel, load_flame_model, unpickle
+from nersemble_cli.core.flame.provider import FlameProvider
 from nersemble_cli.core.flame.tracking import FlameTracking
 from nersemble_cli.core.synthetic.benchmark import make_tracking, pose_vertices
 from nersemble_cli.core.synthetic.head import make_flame_model
@@ -230,7 +231,7 @@ def test_the_contour_follows_the_turn_of_the_neck(tracking: FlameTracking, model
     necks[:, 1] = np.radians([0, 20, -20, 39, 60, -39, -60])
     turned = FlameProvider(replace(tracking, neck=necks), model)
     faces = turned._model.dynamic.faces  # type: ignore[union-attr]
-    from nersemble_cli.core.flame.layer import _yaw_bins
+    from nersemble_cli.core.flame.provider import _yaw_bins
 
     bins = _yaw_bins(necks)
     assert bins.tolist() == [0, 59, 20, 78, 78, 39, 39]

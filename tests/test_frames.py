@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from nersemble_cli.core.errors import InvalidInputError, UsageError
 from nersemble_cli.core.video import reader as frames
-from nersemble_cli.core.video.encode import encode_video, find_ffmpeg, to_rgb
+from nersemble_cli.core.video.encode import encode_video, find_ffmpeg
+from nersemble_cli.core.video.pixels import to_rgb
 from nersemble_cli.core.video.reader import VideoReader, borrow_reader, close_readers
 
 N = 300  # more than one interval of default key frames

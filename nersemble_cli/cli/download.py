@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nersemble_cli.cli.output import Output
     from nersemble_cli.core.benchmarks import Benchmark
     from nersemble_cli.core.download.batch import Failure, Plan, Result
-    from nersemble_cli.core.download.fetch import Server
+    from nersemble_cli.core.download.http import Server
     from nersemble_cli.core.download.plan import Sums
 
 PROMPTS = 3
@@ -109,7 +109,7 @@ def download(
     from nersemble_cli.cli.output import Output
     from nersemble_cli.core.benchmarks import get_benchmark
     from nersemble_cli.core.download.batch import default_workers, prepare
-    from nersemble_cli.core.download.plan import parse_selection
+    from nersemble_cli.core.download.selection import parse_selection
     from nersemble_cli.core.settings import find_folder
 
     out = Output(as_json)
@@ -147,7 +147,7 @@ def _run(plan: Plan, server: Server, out: Output) -> Result:
 
 def _server(benchmark: Benchmark, workers: int, url: str | None, out: Output) -> Server:
     """The server, whose URL is asked for on a terminal if it is nowhere to be found."""
-    from nersemble_cli.core.download.fetch import Server
+    from nersemble_cli.core.download.http import Server
     from nersemble_cli.core.settings import find_url, require_url
 
     if find_url(url) is None and sys.stdin.isatty() and sys.stderr.isatty():
@@ -157,7 +157,7 @@ def _server(benchmark: Benchmark, workers: int, url: str | None, out: Output) ->
 
 def _ask_for_url(benchmark: Benchmark, workers: int, out: Output) -> Server:
     from nersemble_cli.core.download.batch import check_url
-    from nersemble_cli.core.download.fetch import Server
+    from nersemble_cli.core.download.http import Server
     from nersemble_cli.core.errors import NersembleError
     from nersemble_cli.core.settings import ACCESS_HELP, clean_url, save_url
 

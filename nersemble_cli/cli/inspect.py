@@ -114,7 +114,7 @@ def _inspect_folder(folder: Path | None, participants: list[str], verify: bool, 
 
 def _chosen(values: list[str]) -> dict[str, list[int]]:
     """Benchmark → participants that are meant. Raises `UsageError`, listing all, for a stranger."""
-    from nersemble_cli.core.download.plan import split_names
+    from nersemble_cli.core.download.selection import split_names
 
     chosen: dict[str, list[int]] = {}
     for value in split_names(values):

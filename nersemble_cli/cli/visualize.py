@@ -167,7 +167,7 @@ def flame(
     from nersemble_cli.core.scenes import flame_frames, flame_scene, title
 
     if target is not None and suffix == MODEL:
-        from nersemble_cli.core.flame.layer import FlameProvider
+        from nersemble_cli.core.flame.provider import FlameProvider
         from nersemble_cli.core.formats.ply import mesh_to_ply
         from nersemble_cli.core.scenes.export import save_bytes
 
@@ -342,7 +342,7 @@ def _look(size: str, background: str, target: Path | None, point_size: float | N
 
 def _timesteps(data: MonoFlameAvatarDataManager | NVSDataManager, sequence: str, frames: str | None) -> list[int]:
     """The timesteps that are wanted, all of them by default. Raises `UsageError` for one that does not exist."""
-    from nersemble_cli.core.download.plan import parse_frames
+    from nersemble_cli.core.download.selection import parse_frames
 
     ranges = None if frames is None else parse_frames("--frames", frames)
     if ranges is None:
@@ -354,7 +354,7 @@ def _timesteps(data: MonoFlameAvatarDataManager | NVSDataManager, sequence: str,
 
 def _timesteps_of_pointclouds(data: NVSDataManager, sequence: str, frames: str | None, out: Output) -> list[int]:
     """The timesteps that are wanted, by default those whose point clouds are here; they are here all."""
-    from nersemble_cli.core.download.plan import as_ranges
+    from nersemble_cli.core.download.selection import as_ranges
 
     here = data.list_pointclouds(sequence)
     wanted = here if frames is None else _timesteps(data, sequence, frames)

@@ -1,3 +1,3 @@
 """Moved: `from nersemble_cli import Server`. Goes with 0.3."""
 
-from nersemble_cli.core.download.fetch import Server as Server
+from nersemble_cli.core.download.http import Server as Server

@@ -12,13 +12,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from nersemble_cli.core.errors import InvalidInputError, unknown_name
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import ArrayLike, NDArray
 
 _RIGID_TOLERANCE = 1e-3
 _CALIBRATION_HINT = "Fetch it again with: nersemble download {nvs|mono} -a calibration --overwrite"
@@ -53,8 +52,6 @@ class CameraCalibration:
 
 
 def _matrix(value: Any, size: int, name: str, path: Path) -> NDArray[np.float64]:
-    import numpy as np
-
     try:
         matrix = np.array(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -70,8 +67,6 @@ def _matrix(value: Any, size: int, name: str, path: Path) -> NDArray[np.float64]
 
 def is_rigid(pose: ArrayLike) -> bool:
     """Whether a (4, 4) pose is a rotation and a translation: no scale, no shear, no mirror, to 1e-3."""
-    import numpy as np
-
     pose = np.asarray(pose, dtype=np.float64)
     rotation = pose[:3, :3]
     return bool(
@@ -87,8 +82,6 @@ def load_calibration(path: Path) -> CameraCalibration:
     Raises `InvalidInputError` if it has not the benchmark's form, a pose is not rigid, or intrinsics are not
     those of a pinhole camera; FileNotFoundError if it is missing.
     """
-    import numpy as np
-
     try:
         document = json.loads(path.read_text("utf-8"))
         poses, intrinsics = document["world_2_cam"], document["intrinsics"]
@@ -126,8 +119,6 @@ def load_calibration(path: Path) -> CameraCalibration:
 
 def invert_pose(pose: NDArray[Any]) -> NDArray[Any]:
     """The inverse of rigid (…, 4, 4) poses: world_2_cam ↔ cam_2_world."""
-    import numpy as np
-
     rotation = np.swapaxes(pose[..., :3, :3], -1, -2)
     inverse: NDArray[Any] = np.zeros_like(pose)
     inverse[..., :3, :3] = rotation
@@ -142,8 +133,6 @@ def swap_opencv_opengl(pose: NDArray[Any], *, is_cam_2_world: bool) -> NDArray[A
 
     It must be known which way the poses map, as the axes belong to the camera's side.
     """
-    import numpy as np
-
     flip = np.array([1, -1, -1, 1], dtype=pose.dtype)
     swapped: NDArray[Any] = pose * (flip if is_cam_2_world else flip[:, None])
     return swapped
@@ -157,8 +146,6 @@ def rescale_intrinsics(
     `pixel_center` is where the first pixel's centre lies: 0 for OpenCV's convention, in which the image begins
     at -0.5; 0.5 if it begins at 0, so that the principal point is simply multiplied.
     """
-    import numpy as np
-
     scale = np.array([scale_x, scale_x if scale_y is None else scale_y], dtype=intrinsics.dtype)
     shift = np.asarray(0.5 - pixel_center, dtype=intrinsics.dtype)
     rescaled: NDArray[Any] = intrinsics.copy()
@@ -169,8 +156,6 @@ def rescale_intrinsics(
 
 def crop_intrinsics(intrinsics: NDArray[Any], left: float, top: float) -> NDArray[Any]:
     """(…, 3, 3) intrinsics for images of which `left` columns and `top` rows were cut off. Negative: padded."""
-    import numpy as np
-
     cropped: NDArray[Any] = intrinsics.copy()
     cropped[..., :2, 2] -= np.array([left, top], dtype=intrinsics.dtype)
     return cropped
@@ -186,8 +171,6 @@ class Projection(NamedTuple):
 
 def project_points(points: NDArray[Any], world_2_cam: NDArray[Any], intrinsics: NDArray[Any]) -> Projection:
     """Projects (…, 3) world points with one camera's (4, 4) pose and (3, 3) intrinsics."""
-    import numpy as np
-
     in_camera = points @ world_2_cam[:3, :3].T + world_2_cam[:3, 3]
     depth = in_camera[..., 2]
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -199,8 +182,6 @@ def unproject_pixels(
     pixels: NDArray[Any], depth: NDArray[Any], world_2_cam: NDArray[Any], intrinsics: NDArray[Any]
 ) -> NDArray[Any]:
     """The (…, 3) world points that are seen at (…, 2) pixels in (…) depth: the inverse of `project_points`."""
-    import numpy as np
-
     rays = (pixels - intrinsics[:2, 2]) @ np.linalg.inv(intrinsics[:2, :2]).T
     in_camera = np.concatenate([rays, np.ones_like(rays[..., :1])], axis=-1) * depth[..., None]
     points: NDArray[Any] = (in_camera - world_2_cam[:3, 3]) @ world_2_cam[:3, :3]
@@ -215,8 +196,6 @@ def visible_points(
     A point is behind if another in the same `cell`×`cell` pixels is more than `tolerance` metres nearer, so the
     points should be dense: at least one in each cell of a surface.
     """
-    import numpy as np
-
     pixels, depth = projection
     with np.errstate(invalid="ignore"):
         corner = np.floor(pixels + 0.5)

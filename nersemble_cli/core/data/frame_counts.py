@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, cast
 
 from nersemble_cli.core.benchmarks import MONO, NVS, Benchmark
 from nersemble_cli.core.errors import InvalidInputError
-from nersemble_cli.core.formats.ply import read_npy_header
+from nersemble_cli.core.formats.npy import read_npy_header
 
 Sequence = tuple[int, str]
 CONNECT_AND_READ_TIMEOUT = (3.0, 5.0)

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+import av
+import numpy as np
+from numpy.typing import NDArray
+
 from nersemble_cli.core.benchmarks import MONO, NVS, SVFR, Benchmark, ImageKey, parse_participant
 from nersemble_cli.core.data import pointcloud
 from nersemble_cli.core.data.cameras import CameraCalibration, load_calibration
@@ -18,15 +22,10 @@ from nersemble_cli.core.errors import MissingFileError, UsageError, unknown_name
 from nersemble_cli.core.flame.tracking import CURRENT_VERSION, FlameTracking, load_flame_tracking
 from nersemble_cli.core.formats.png import on_white, read_rgb
 from nersemble_cli.core.threads import Cancel, cpu_count, in_threads
-from nersemble_cli.core.video.encode import to_rgb
-from nersemble_cli.core.video.pixels import new_image, recycled_image
+from nersemble_cli.core.video.pixels import new_image, recycled_image, to_rgb
 from nersemble_cli.core.video.reader import VideoReader, borrow_reader
 
 if TYPE_CHECKING:
-    import av
-    import numpy as np
-    from numpy.typing import NDArray
-
     Image = NDArray[np.uint8 | np.float32]
 
 _WHITE = 255
@@ -50,8 +49,6 @@ class MultiViewImages:
 
 def _convert(rgb: NDArray[np.uint8], target: Image) -> None:
     """Writes an image of uint8 0–255 into `target`, as it is or as float32 0–1, whatever that holds."""
-    import numpy as np
-
     if target.dtype == np.uint8:
         target[:] = rgb
     else:
@@ -329,8 +326,6 @@ class _VideoDataManager(_DataManager):
 
         The videos are decoded in parallel; the next timestep costs one decode for each.
         """
-        import numpy as np
-
         serials = self.list_serials(sequence_name) if serials is None else list(serials)
         if not serials:
             serials = list(self.benchmark.train_serials)  # whose first one tells what is missing

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nersemble_cli.core.errors import InvalidInputError
 from nersemble_cli.core.files import scratch_folder
-from nersemble_cli.core.formats.sniff import read_pcd_header
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from nersemble_cli.core.formats.pcd import read_pcd_header
 
 _PLY_FLOATS = ("x", "y", "z", "nx", "ny", "nz")
 _PLY_COLORS = ("red", "green", "blue")
@@ -36,7 +35,6 @@ def load_pointcloud(path: Path) -> PointCloud:
     Raises `InvalidInputError` if the file is cut short, its header does not fit its data, or it has no x, y, z;
     FileNotFoundError if it is missing. Format: https://pointclouds.org/documentation/tutorials/pcd_file_format.html
     """
-    import numpy as np
     from pypcd4 import PointCloud as Pcd
 
     try:
@@ -95,8 +93,6 @@ def export_pointcloud(
     colours). `points` (N, 3) metres, `colors` (N, 3) in [0, 1], `normals` (N, 3); (0, 3) is as good as None. NaN
     points are written as they are. The file appears whole or not at all.
     """
-    import numpy as np
-
     path = Path(path)
     n = len(points)
     vertices = np.zeros(

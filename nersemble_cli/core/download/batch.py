@@ -14,19 +14,18 @@ from typing import TypeVar
 
 from nersemble_cli.core.benchmarks import Benchmark, files
 from nersemble_cli.core.data import frame_counts as metadata
-from nersemble_cli.core.download.fetch import (
+from nersemble_cli.core.download.fetch import LOCK_POLL, Gauge, fetch
+from nersemble_cli.core.download.http import (
     ACCESS_REFUSED,
-    LOCK_POLL,
     NOT_THERE,
-    Gauge,
     Server,
     TransferError,
     ask_version,
-    fetch,
     read_small,
 )
 from nersemble_cli.core.download.manifest import Manifest, Version
-from nersemble_cli.core.download.plan import Item, Selection, Timesteps, add_up, look, select
+from nersemble_cli.core.download.plan import Item, add_up, look
+from nersemble_cli.core.download.selection import Selection, Timesteps, select
 from nersemble_cli.core.errors import InvalidInputError, NersembleError, UsageError
 from nersemble_cli.core.files import free_space, locked_part, part_path, write_all
 from nersemble_cli.core.threads import Cancel, Progress, Silent, in_threads

@@ -8,15 +8,14 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nersemble_cli.core.benchmarks import FLAME_VERTEX_COUNT
 from nersemble_cli.core.errors import InvalidInputError, MissingFileError
 from nersemble_cli.core.settings import FLAME_VARIABLE, find_flame_model
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 JOINTS = ("global", "neck", "jaw", "left eye", "right eye")
 STATIC_EMBEDDING = "flame_static_embedding.pkl"
@@ -100,8 +99,6 @@ def _rebuild(cls: type, base: type, state: object) -> object:
 
 def _allowed() -> Mapping[tuple[str, str], Any]:
     """Everything that a pickle may name, with what it gets for it."""
-    import numpy as np
-
     reconstruct = np.zeros(0).__reduce__()[0]
     scalar = np.float64(0).__reduce__()[0]
     table: dict[tuple[str, str], Any] = {
@@ -158,8 +155,6 @@ def unpickle(file: BinaryIO, path: Path) -> Any:
 
 def _plain(value: Any) -> Any:
     """Stubs turned into arrays, in dictionaries and arrays of one object too."""
-    import numpy as np
-
     if isinstance(value, _Chumpy):
         return _plain(value.state["x"])
     if isinstance(value, _Sparse):
@@ -200,8 +195,6 @@ def load_flame_model(path: str | Path | None = None) -> FlameModel:
 
 @functools.lru_cache(maxsize=1)
 def _load(path: Path, mtime: int, size: int) -> FlameModel:
-    import numpy as np
-
     with path.open("rb") as file:
         content = unpickle(file, path)
     if not isinstance(content, dict) or (missing := [key for key in _REQUIRED if key not in content]):
@@ -244,8 +237,6 @@ def _load(path: Path, mtime: int, size: int) -> FlameModel:
 
 
 def _numbers(value: Any, shape: tuple[int, ...], key: str, path: Path) -> NDArray[np.float64]:
-    import numpy as np
-
     try:
         array = np.asarray(value, np.float64)
     except (TypeError, ValueError) as error:
@@ -258,8 +249,6 @@ def _numbers(value: Any, shape: tuple[int, ...], key: str, path: Path) -> NDArra
 
 def _load_embedding(path: Path, shape: tuple[int, ...]) -> Embedding | None:
     """The landmark embedding at `path`, a pickle with or without numpy's header; None if there is none."""
-    import numpy as np
-
     if not path.is_file():
         return None
     with path.open("rb") as file:

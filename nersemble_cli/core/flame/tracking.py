@@ -7,13 +7,12 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from nersemble_cli.core.errors import InvalidInputError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import ArrayLike, NDArray
 
 # The shape of each array; T is the number of frames.
 TRACKING_SHAPES: Mapping[str, tuple[int | str, ...]] = {
@@ -62,8 +61,6 @@ class FlameTracking:
 
     def model_to_world(self) -> NDArray[np.float64]:
         """(T, 4, 4) float64: FLAME's model space → world, the scale included."""
-        import numpy as np
-
         pose = np.zeros((self.n_timesteps, 4, 4))
         pose[:, :3, :3] = float(self.scale.item()) * euler_xyz_to_matrix(self.rotation)
         pose[:, :3, 3] = self.translation
@@ -73,8 +70,6 @@ class FlameTracking:
 
 def euler_xyz_to_matrix(angles: ArrayLike) -> NDArray[np.float64]:
     """(…, 3, 3) rotations of (…, 3) intrinsic XYZ Euler angles, radians: about x, the new y, then the new z."""
-    import numpy as np
-
     angles = np.asarray(angles, np.float64)
     (cx, cy, cz), (sx, sy, sz) = np.moveaxis(np.cos(angles), -1, 0), np.moveaxis(np.sin(angles), -1, 0)
     return np.stack(
@@ -93,8 +88,6 @@ def load_flame_tracking(path: Path, version: int = CURRENT_VERSION) -> FlameTrac
     Warns (UserWarning) of version 1. Raises `InvalidInputError` if an array is missing, pickled, not finite or of
     another shape; FileNotFoundError if the file is missing.
     """
-    import numpy as np
-
     arrays: dict[str, NDArray[Any]] = {}
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:

@@ -7,13 +7,12 @@ import io
 import logging
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nersemble_cli.core.errors import InvalidInputError
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 _PLY_FORMATS = ("ascii", "binary_little_endian", "binary_big_endian")
 _LONGEST_HEADER = 1 << 16
@@ -88,7 +87,6 @@ def read_ply(data: bytes) -> Mesh:
 
     Raises `InvalidInputError` with the reason if the file is not what its header says.
     """
-    import numpy as np
     from trimesh.exchange.ply import load_ply
 
     header = read_ply_header(io.BytesIO(data))
@@ -136,40 +134,12 @@ def _count_broken_faces(header: PlyHeader, data: bytes) -> int:
 
     trimesh does not look: it takes what follows for three indices.
     """
-    import numpy as np
-
     faces_size = header.num_faces * header.triangle_size
     rest = len(data) - header.smallest_size - (faces_size - header.num_faces)
     if not faces_size or rest not in (1, 2):  # what is left is the end of the header's last line
         return 0
     lengths = np.frombuffer(data, np.uint8, offset=len(data) - faces_size)[:: header.triangle_size]
     return int(np.count_nonzero(lengths != 3))
-
-
-def read_npy_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
-    """Shape and dtype of an NPY file; nothing is unpickled. Raises `InvalidInputError` if it is none."""
-    import numpy as np
-
-    try:
-        version = np.lib.format.read_magic(file)
-        if version == (1, 0):
-            shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-        else:
-            shape, _, dtype = np.lib.format.read_array_header_2_0(file)
-    except Exception as error:  # numpy raises whatever its parser meets
-        raise InvalidInputError(f"it has no NPY header ({error})") from error
-    return shape, dtype
-
-
-def read_npy(data: bytes) -> NDArray[np.generic]:
-    """The array of an NPY file; nothing is unpickled. Raises `InvalidInputError` with the reason."""
-    import numpy as np
-
-    try:
-        array: NDArray[np.generic] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
-    except Exception as error:
-        raise InvalidInputError(f"it cannot be read ({error})") from error
-    return array
 
 
 def mesh_to_ply(vertices: NDArray[np.floating], faces: NDArray[np.integer]) -> bytes:

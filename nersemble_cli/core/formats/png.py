@@ -7,14 +7,16 @@ import struct
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import av
+import numpy as np
+from isal import isal_zlib
+from isal.isal_zlib import adler32, crc32
+from numpy.typing import NDArray
 
 from nersemble_cli.core.errors import InvalidInputError
-from nersemble_cli.core.video.encode import plane_rows
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from nersemble_cli.core.video.pixels import plane_rows
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOR_TYPES = {0: ("grey", 1), 2: ("RGB", 3), 3: ("palette", 1), 4: ("grey with alpha", 2), 6: ("RGBA", 4)}
@@ -73,8 +75,6 @@ def check_png_data(content: bytes, inflate: bool = False) -> PngInfo:
 
 def _parse(content: bytes) -> _Png:
     """Source: PNG specification, ISO/IEC 15948, sections 5 and 11."""
-    from isal.isal_zlib import crc32
-
     data = memoryview(content)
     if bytes(data[:8]) != _SIGNATURE:
         kind = "is empty" if not data else f"begins with {bytes(data[:8])!r}, which is no PNG"
@@ -119,8 +119,6 @@ def _unpack(png: _Png) -> bytes:
     Raises `InvalidInputError` if there are fewer than the header says, or filters that do not exist.
     Source: PNG specification, ISO/IEC 15948, sections 8 to 10.
     """
-    from isal import isal_zlib
-
     passes = []
     for left, top, right, down in _ADAM7 if png.is_interlaced else _WHOLE:
         width, height = -(-(png.width - left) // right), -(-(png.height - top) // down)
@@ -143,8 +141,6 @@ def _unpack(png: _Png) -> bytes:
 
 def _repack(png: _Png, rows: bytes) -> bytes:
     """The PNG with its rows stored as they are: FFmpeg takes twice as long to inflate as isal does."""
-    from isal.isal_zlib import adler32, crc32
-
     stream: list[bytes | memoryview] = [b"\x78\x01"]
     view = memoryview(rows)
     for start in range(0, len(view), _STORED_BLOCK):
@@ -176,9 +172,6 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
     Alpha (straight, as PNG defines it) is composited on white, 16 bits are rounded to 8, grey is repeated.
     Raises `InvalidInputError` if the file does not decode, OSError if it cannot be read.
     """
-    import av
-    import numpy as np
-
     try:
         png = _parse(path.read_bytes())
         content = _repack(png, _unpack(png))
@@ -214,8 +207,6 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
 
 def on_white(color: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(H, W, 1 or 3) with straight alpha (H, W, 1), all uint8, on white: (H, W, 3), rounded to nearest."""
-    import numpy as np
-
     # The largest sum is 255² + 127, so 16 bits are enough.
     blended = color * alpha.astype(np.uint16)
     blended += 127
@@ -226,8 +217,6 @@ def on_white(color: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.u
 
 def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
     """Peak signal-to-noise ratio in dB of two (H, W, 3) uint8 images; infinite if they are equal."""
-    import numpy as np
-
     # A few rows at a time: the squares of a whole frame would take more memory than all else.
     total = sum(
         int(np.square(a[rows].astype(np.int32) - b[rows]).sum())

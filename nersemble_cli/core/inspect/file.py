@@ -9,10 +9,21 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import av
+import numpy as np
+
 from nersemble_cli.core.benchmarks import FLAME_VERTEX_COUNT
 from nersemble_cli.core.data.cameras import is_rigid
 from nersemble_cli.core.errors import InvalidInputError, UsageError
-from nersemble_cli.core.formats.sniff import check_file, read_pcd_header
+from nersemble_cli.core.formats.npy import read_npy_header
+from nersemble_cli.core.formats.pcd import read_pcd_header
+from nersemble_cli.core.formats.ply import read_ply
+from nersemble_cli.core.formats.png import check_png
+from nersemble_cli.core.formats.sniff import check_file
+from nersemble_cli.core.submission.findings import Finding
+from nersemble_cli.core.submission.members import open_zip, sort_members
+from nersemble_cli.core.submission.names import recognise
+from nersemble_cli.core.video.reader import open_video
 
 Facts = dict[str, Any]
 
@@ -48,10 +59,6 @@ def _hint(path: Path) -> str:
 
 
 def _video(path: Path) -> Facts:
-    import av
-
-    from nersemble_cli.core.video.encode import open_video
-
     try:
         with open_video(str(path), threads=1) as (container, stream):
             codec = stream.codec_context
@@ -74,8 +81,6 @@ def _video(path: Path) -> Facts:
 
 
 def _cameras(path: Path) -> Facts:
-    import numpy as np
-
     document = json.loads(path.read_bytes())
     rows = []
     try:
@@ -114,7 +119,6 @@ def _json(path: Path) -> Facts:
 
 
 def _pointcloud(path: Path) -> Facts:
-    import numpy as np
     from pypcd4.pypcd4 import PointCloud
 
     with path.open("rb") as file:
@@ -138,8 +142,6 @@ def _pointcloud(path: Path) -> Facts:
 
 
 def _arrays(path: Path) -> Facts:
-    from nersemble_cli.core.formats.ply import read_npy_header
-
     rows = []
     try:
         with zipfile.ZipFile(path) as archive:
@@ -162,10 +164,6 @@ def _arrays(path: Path) -> Facts:
 
 
 def _mesh(path: Path) -> Facts:
-    import numpy as np
-
-    from nersemble_cli.core.formats.ply import read_ply
-
     mesh = read_ply(path.read_bytes())
     n_vertices = len(mesh.vertices)
     finite = mesh.vertices[np.isfinite(mesh.vertices).all(axis=1)]
@@ -182,10 +180,6 @@ def _mesh(path: Path) -> Facts:
 
 
 def _array(path: Path) -> Facts:
-    import numpy as np
-
-    from nersemble_cli.core.formats.ply import read_npy_header
-
     with path.open("rb") as file:
         shape, dtype = read_npy_header(file)
     facts: Facts = {
@@ -209,10 +203,6 @@ def _array(path: Path) -> Facts:
 
 
 def _submission(path: Path) -> Facts:
-    from nersemble_cli.core.submission.findings import Finding
-    from nersemble_cli.core.submission.members import open_zip, sort_members
-    from nersemble_cli.core.submission.names import recognise
-
     with open_zip(path) as archive:
         if isinstance(archive, Finding):
             raise InvalidInputError(f"is no zip: {archive.message.removesuffix('.')}")
@@ -236,8 +226,6 @@ def _submission(path: Path) -> Facts:
 
 
 def _image(path: Path) -> Facts:
-    from nersemble_cli.core.formats.png import check_png
-
     info = check_png(path)
     return {"kind": "image", "width": info.width, "height": info.height}
 

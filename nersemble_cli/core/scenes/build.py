@@ -8,6 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nersemble_cli.core.data.managers import MonoFlameAvatarDataManager, NVSDataManager
 from nersemble_cli.core.errors import InvalidInputError, UsageError, unknown_name
 from nersemble_cli.core.scenes.display import start_probe
@@ -32,9 +35,7 @@ from nersemble_cli.core.scenes.overlay import draw_vertices, enlarge, shrink
 from nersemble_cli.core.threads import cpu_count
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyvista as pv
-    from numpy.typing import NDArray
 
 Color = Literal["rgb", "normals"]
 COLORS: tuple[Color, ...] = ("rgb", "normals")
@@ -68,8 +69,6 @@ def cameras_scene(
     `note` is told what is missing. Raises `MissingFileError` without a calibration, and `UsageError` for a
     sequence or a timestep that does not exist.
     """
-    import numpy as np
-
     look = look or Look()
     start_probe()
     stage = set_stage(data)
@@ -114,8 +113,6 @@ def _load_thumbnails(data: VideoData, sequence: str, timestep: int, note: Note) 
 
 
 def _view_of_rig(stage: Stage, content: NDArray[Any], width: int, height: int) -> View:
-    import numpy as np
-
     points = np.concatenate([*stage.frustums.values(), content, axes_of(stage)])
     rig = stage.rig
     return fit_view(points, direction(rig, *_RIG_VIEW), rig.up, width, height, about=rig.target)
@@ -130,7 +127,6 @@ def _add_points(
     look: Look,
 ) -> NDArray[np.float32]:
     """Draws a point cloud; returns the (N, 3) points that are finite."""
-    import numpy as np
     import pyvista as pv
 
     points, colors, normals = data.load_pointcloud(sequence, timestep)
@@ -159,16 +155,12 @@ def _add_points(
 
 def _bulk(points: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The middle (3,) of a point cloud and half its size (3,), both without the few points that lie far out."""
-    import numpy as np
-
     low, high = np.percentile(points, [_OUTLIERS, 100 - _OUTLIERS], axis=0)
     return (low + high) / 2, (high - low) / 2 * _AROUND
 
 
 def _fit_points(plotter: pv.Plotter, points: NDArray[Any], view: View, look: Look) -> None:
     """Makes points as large as they must be to cover a surface, of which they lie at random places."""
-    import numpy as np
-
     _, half = _bulk(points)
     side = 2 * np.linalg.norm(half) / np.sqrt(3) / view.pixel
     size = float(np.clip(side * np.sqrt(_COVER / len(points)), 1.5, 16))
@@ -179,8 +171,6 @@ def _stage_pointcloud(
     data: NVSDataManager, sequence: str, color: Color, look: Look
 ) -> tuple[pv.Plotter, Callable[[int], None]]:
     """An empty scene, and what shows a timestep in it. The point of view is the first one's."""
-    import numpy as np
-
     if color not in COLORS:
         raise unknown_name("colour", color, COLORS)
     start_probe()
@@ -238,8 +228,6 @@ def _frames(
 
 def take_picture(plotter: pv.Plotter) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB: the scene as it is now."""
-    import numpy as np
-
     plotter.render()
     picture = plotter.screenshot(return_img=True)
     return np.ascontiguousarray(np.asarray(picture, np.uint8)[..., :3])
@@ -247,8 +235,6 @@ def take_picture(plotter: pv.Plotter) -> NDArray[np.uint8]:
 
 def turntable_frames(plotter: pv.Plotter, n_frames: int) -> Iterator[NDArray[np.uint8]]:
     """Pictures (H, W, 3) uint8 of a turn around the middle of a scene, from so far that all of it stays inside."""
-    import numpy as np
-
     has_bar = "scale bar" in plotter.actors
     for name in ("scale bar", "label scale bar") if has_bar else ():
         plotter.remove_actor(plotter.actors[name], render=False)  # it belongs to the picture, not to what turns
@@ -269,9 +255,7 @@ def _stage_flame(
     data: MonoFlameAvatarDataManager, sequence: str, flame_model: str | Path | None, look: Look, note: Note
 ) -> tuple[pv.Plotter, Callable[[int], None]]:
     """The cameras of a scene without its head, and what shows a timestep in it."""
-    import numpy as np
-
-    from nersemble_cli.core.flame.layer import FlameProvider
+    from nersemble_cli.core.flame.provider import FlameProvider
 
     start_probe()
     stage = set_stage(data)
@@ -319,7 +303,6 @@ def _stage_flame(
 
 
 def _add_head(plotter: pv.Plotter, vertices: NDArray[Any], faces: NDArray[Any]) -> None:
-    import numpy as np
     import pyvista as pv
 
     triangles = np.insert(faces, 0, 3, axis=1)

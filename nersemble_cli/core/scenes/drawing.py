@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nersemble_cli.core.data.cameras import CameraCalibration, unproject_pixels
 from nersemble_cli.core.data.managers import MonoFlameAvatarDataManager, NVSDataManager
 from nersemble_cli.core.errors import UsageError
@@ -28,9 +31,7 @@ from nersemble_cli.core.scenes.geometry import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyvista as pv
-    from numpy.typing import NDArray
 
 VideoData = NVSDataManager | MonoFlameAvatarDataManager
 Note = Callable[[str], object]
@@ -102,8 +103,6 @@ def look_from(plotter: pv.Plotter, view: View) -> None:
 
 def view_of(plotter: pv.Plotter) -> View:
     """Where the first view of a plotter is seen from."""
-    import numpy as np
-
     camera = plotter.renderers[0].camera
     left, bottom, right, top = plotter.renderers[0].GetViewport()
     width, height = plotter.window_size
@@ -112,7 +111,6 @@ def view_of(plotter: pv.Plotter) -> View:
 
 
 def _tubes(points: NDArray[Any], edges: Sequence[tuple[int, int]], radius: float) -> pv.PolyData:
-    import numpy as np
     import pyvista as pv
 
     lines = np.array([[2, *edge] for edge in edges]).ravel()
@@ -145,7 +143,6 @@ def _write(
 def add_picture(plotter: pv.Plotter, name: str, corners: NDArray[Any], image: NDArray[np.uint8]) -> None:
     """An image on the quad (4, 3) from its top left corner clockwise. Its back is grey, so that nobody sees it
     mirrored."""
-    import numpy as np
     import pyvista as pv
 
     points = np.asarray(corners, np.float32)
@@ -189,16 +186,12 @@ def set_stage(data: VideoData) -> Stage:
 
 def axes_of(stage: Stage) -> NDArray[np.float64]:
     """(4, 3) the origin and the ends of the axes; as long as the scale bar."""
-    import numpy as np
-
     distance = np.linalg.norm(next(iter(stage.frustums.values()))[0] - stage.rig.target)
     return np.vstack([np.zeros(3), np.eye(3) * round_length(0.2 * float(distance))])
 
 
 def add_rig(plotter: pv.Plotter, stage: Stage, hold_out: Sequence[str], view: View) -> None:
     """Frustums with their serials, the world's axes and a scale bar."""
-    import numpy as np
-
     ink, font = _INK[_is_bright(plotter)], font_size(view)
     serials = list(stage.frustums)
     corners = np.stack([stage.frustums[serial] for serial in serials])
@@ -222,8 +215,6 @@ def add_rig(plotter: pv.Plotter, stage: Stage, hold_out: Sequence[str], view: Vi
 
 def add_scale_bar(plotter: pv.Plotter, view: View) -> None:
     """A bar at the bottom right of the picture, as far away as the focus: that is where it measures."""
-    import numpy as np
-
     camera, ink, font = view.as_camera(), _INK[_is_bright(plotter)], font_size(view)
     depth = float(np.linalg.norm(view.focus - view.position))
     length = round_length(0.25 * view.width * view.pixel)

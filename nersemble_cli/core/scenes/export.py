@@ -8,15 +8,17 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nersemble_cli.core.errors import UsageError
 from nersemble_cli.core.files import check_target, scratch_folder
+from nersemble_cli.core.scenes import page
 from nersemble_cli.core.threads import Progress, Silent
 from nersemble_cli.core.video.encode import encode_video
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyvista as pv
-    from numpy.typing import NDArray
 
 VIDEO = ".mp4"
 FORMATS = {
@@ -60,8 +62,6 @@ def _complete(path: Path) -> Iterator[Path]:
 
 def save_scene(plotter: pv.Plotter, path: Path, title: str) -> None:
     """Writes the scene in the format of the file's name; videos are written by `save_video`."""
-    from nersemble_cli.core.scenes import page
-
     writers: dict[str, Callable[[Path], object]] = {
         ".png": lambda place: plotter.screenshot(place, return_img=False),
         ".html": lambda place: place.write_text(page.to_html(plotter, title), "utf-8"),

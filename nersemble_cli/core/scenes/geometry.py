@@ -6,13 +6,12 @@ World coordinates in metres; cameras with OpenCV axes, as in `core.cameras`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nersemble_cli.core.data.cameras import CameraCalibration, project_points, unproject_pixels
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 VIEW_ANGLE = 30.0  # degrees, from the bottom of a picture to its top
 # Pairs of the points that `frustum` gives.
@@ -42,8 +41,6 @@ class Rig:
 
 
 def _unit(vector: NDArray[Any]) -> NDArray[Any]:
-    import numpy as np
-
     length = np.linalg.norm(vector)
     unit: NDArray[Any] = vector / length if length > 0 else vector
     return unit
@@ -51,8 +48,6 @@ def _unit(vector: NDArray[Any]) -> NDArray[Any]:
 
 def measure_rig(calibration: CameraCalibration, width: int) -> Rig:
     """The rig of a calibration whose images are `width` pixels wide."""
-    import numpy as np
-
     poses = np.stack([calibration.cam_2_world(serial) for serial in calibration.serials]).astype(np.float64)
     centers, forward = poses[:, :3, 3], poses[:, :3, 2]
     # The point with the smallest sum of squared distances to all axes. Axes that are parallel, or a single one,
@@ -79,8 +74,6 @@ def frustum(
 ) -> NDArray[np.float64]:
     """(5, 3) world points: the camera's centre, then the corners of its image at `depth` metres: top left, top
     right, bottom right, bottom left, as the camera sees them."""
-    import numpy as np
-
     left, top, right, bottom = -0.5, -0.5, width - 0.5, height - 0.5
     corners = np.array([[left, top], [right, top], [right, bottom], [left, bottom]])
     pose, k = world_2_cam.astype(np.float64), intrinsics.astype(np.float64)
@@ -101,8 +94,6 @@ class View:
 
     def as_camera(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """`world_2_cam` (4, 4) and `intrinsics` (3, 3) of a pinhole camera that sees the same."""
-        import numpy as np
-
         forward = _unit(self.focus - self.position)
         right = _unit(np.cross(forward, self.up))
         rotation = np.stack([right, np.cross(forward, right), forward])
@@ -115,8 +106,6 @@ class View:
     @property
     def pixel(self) -> float:
         """The size of a pixel at the focus, in metres."""
-        import numpy as np
-
         distance = float(np.linalg.norm(self.focus - self.position))
         return 2 * distance * float(np.tan(np.radians(VIEW_ANGLE / 2))) / self.height
 
@@ -124,8 +113,6 @@ class View:
 def direction(rig: Rig, azimuth: float, elevation: float) -> NDArray[np.float64]:
     """(3,) unit vector from the rig's target to where one looks from: `azimuth` degrees to the right of its front,
     `elevation` degrees above it."""
-    import numpy as np
-
     right = np.cross(rig.up, rig.front)
     a, e = np.radians(azimuth), np.radians(elevation)
     there: NDArray[np.float64] = np.cos(e) * (np.cos(a) * rig.front + np.sin(a) * right) + np.sin(e) * rig.up
@@ -137,8 +124,6 @@ def fit_view(
 ) -> View:
     """The nearest point of view in the direction `towards` from which all (N, 3) `points` are in the picture. Its
     focus is as far away as the point `about` (3,)."""
-    import numpy as np
-
     towards = _unit(np.asarray(towards, np.float64))
     right = _unit(np.cross(up, towards))
     upward = np.cross(towards, right)
@@ -168,8 +153,6 @@ def place_labels(
     Each goes where it is near, on the side that leads away from (N, 3) `away_from`, and covers little of the
     `obstacles` (M, K, 3), polygons; as deep in the picture as its anchor.
     """
-    import numpy as np
-
     camera = view.as_camera()
     places, depth = project_points(np.asarray(anchors, np.float64), *camera)
     outward = places - project_points(np.asarray(away_from, np.float64), *camera).pixels
@@ -201,16 +184,12 @@ def place_labels(
 
 def _boxes(polygons: NDArray[Any]) -> NDArray[Any]:
     """(M, 4) left, top, right, bottom of (M, K, 2) polygons."""
-    import numpy as np
-
     boxes: NDArray[Any] = np.concatenate([polygons.min(1), polygons.max(1)], axis=1)
     return boxes
 
 
 def _overlap(boxes: NDArray[Any], others: NDArray[Any], gap: float = 0) -> NDArray[Any]:
     """(N,) how much of (M, 4) others, `gap` larger on each side, each of (N, 4) boxes covers, as an area."""
-    import numpy as np
-
     low = np.maximum(boxes[:, None, :2], others[None, :, :2] - gap)
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:] + gap)
     area: NDArray[Any] = np.maximum(high - low, 0).prod(-1).sum(-1)
@@ -219,7 +198,5 @@ def _overlap(boxes: NDArray[Any], others: NDArray[Any], gap: float = 0) -> NDArr
 
 def round_length(extent: float) -> float:
     """The largest of …, 0.1, 0.2, 0.5, 1, … metres that is not longer than `extent`."""
-    import numpy as np
-
     power = 10.0 ** np.floor(np.log10(extent))
     return float(max(step * power for step in (1, 2, 5) if step * power <= extent * (1 + 1e-9)))

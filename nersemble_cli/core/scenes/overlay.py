@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nersemble_cli.core.data.cameras import project_points, rescale_intrinsics
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 DOT_COLOR = (0, 200, 255)  # no skin, hair or shirt has it
 _DOT = 0.0014  # radius, of the picture's longer side
@@ -18,7 +17,6 @@ _SHIFT = 4  # OpenCV takes coordinates in 1/16 of a pixel
 def shrink(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB with its longer side cut down to `longest` pixels, if it is longer."""
     import cv2
-    import numpy as np
 
     scale = longest / max(image.shape[:2])
     if scale >= 1:
@@ -32,7 +30,6 @@ def enlarge(
 ) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     """An image whose longer side has at least `longest` pixels, and the intrinsics that belong to it."""
     import cv2
-    import numpy as np
 
     scale = -(-longest // max(image.shape[:2]))
     if scale <= 1:

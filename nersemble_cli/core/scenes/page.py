@@ -11,15 +11,16 @@ import html
 import json
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nersemble_cli.core.data.cameras import invert_pose, swap_opencv_opengl
 from nersemble_cli.core.scenes.drawing import view_of
 from nersemble_cli.core.scenes.geometry import VIEW_ANGLE
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyvista as pv
     import trimesh
-    from numpy.typing import NDArray
 
 _FLAT = "flat"  # begins the name of a material that light does not change
 _UNLIT = "KHR_materials_unlit"
@@ -96,8 +97,6 @@ _SCRIPT = """
 
 def _linear(colors: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """sRGB as linear light, which is what glTF wants of colours outside of images. Source: IEC 61966-2-1."""
-    import numpy as np
-
     values = colors / 255
     light = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     linear: NDArray[np.uint8] = (light * 255).round().astype(np.uint8)
@@ -127,7 +126,6 @@ def to_trimesh(plotter: pv.Plotter, linear: bool = True) -> trimesh.Scene:
 
 
 def _to_geometry(name: str, actor: Any, dataset: pv.PolyData, linear: bool) -> Any:
-    import numpy as np
     import trimesh
     from PIL import Image
     from trimesh.visual.material import PBRMaterial
@@ -182,7 +180,6 @@ def to_gltf(plotter: pv.Plotter, binary: bool) -> bytes:
 
 def to_ply(plotter: pv.Plotter) -> bytes:
     """Surfaces and points of the scene as one binary PLY of coloured vertices; images are left out."""
-    import numpy as np
     import trimesh
 
     vertices, colors, faces, n = [], [], [], 0
@@ -251,7 +248,6 @@ def _labels_of(plotter: pv.Plotter) -> list[dict[str, Any]]:
 def _inset_of(plotter: pv.Plotter) -> str:
     """The picture in a plotter's second view, if it has one."""
     import cv2
-    import numpy as np
 
     for renderer in list(plotter.renderers)[1:]:
         for actor in renderer.actors.values():

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
+from numpy.typing import NDArray
 
 from nersemble_cli.core.benchmarks import FLAME_FACE_COUNT, FLAME_VERTEX_COUNT, MeshSlot
 from nersemble_cli.core.errors import InvalidInputError
-from nersemble_cli.core.formats.ply import Mesh, read_npy, read_npy_header, read_ply, read_ply_header
+from nersemble_cli.core.formats.npy import read_npy, read_npy_header
+from nersemble_cli.core.formats.ply import Mesh, read_ply, read_ply_header
 from nersemble_cli.core.submission.findings import Finding, MeshReport, damaged_file
 from nersemble_cli.core.submission.members import UNREADABLE, Member
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 MANY_ZEROS = 0.01
 LARGEST_COORDINATE = 1e100
@@ -88,8 +86,6 @@ def check_topology(slot: MeshSlot, n_vertices: int, n_faces: int, has_landmarks:
 
 def check_geometry(path: str, mesh: Mesh, has_landmarks: bool) -> list[Finding]:
     """Whether vertices are finite and faces point at them, and what the official reader would make of it."""
-    import numpy as np
-
     findings = []
     with np.errstate(invalid="ignore"):
         bad = np.flatnonzero(~(np.abs(mesh.vertices) < LARGEST_COORDINATE).all(axis=1))
@@ -129,8 +125,6 @@ def check_geometry(path: str, mesh: Mesh, has_landmarks: bool) -> list[Finding]:
 
 def count_coincident(vertices: NDArray[np.float64]) -> int:
     """How many of the vertices (V, 3) lie at the place of another one, by trimesh's tolerance."""
-    import numpy as np
-
     # Neighbours along some direction are few, so that only they need to be compared in space.
     along = vertices @ np.array([0.577, 0.612, 0.541])
     order = np.argsort(along)
@@ -140,8 +134,6 @@ def count_coincident(vertices: NDArray[np.float64]) -> int:
 
 
 def _check_landmark_file(member: Member, mesh: Mesh | None, parse: bool) -> list[Finding]:
-    import numpy as np
-
     def wrong(message: str, actual: object = None) -> list[Finding]:
         expected = "(7, 3) numbers"
         return [Finding("wrong_landmarks", member.path, message, expected=expected, actual=actual)]
@@ -166,8 +158,6 @@ def _check_landmark_file(member: Member, mesh: Mesh | None, parse: bool) -> list
 
 def check_landmarks(path: str, landmarks: NDArray[np.float64], mesh: Mesh | None) -> list[Finding]:
     """Whether NoW landmarks (7, 3) are finite, on the mesh (in whose space they are), and in the right order."""
-    import numpy as np
-
     # What is larger than any space cannot be reckoned with.
     bad = np.flatnonzero(~(np.abs(landmarks) < LARGEST_COORDINATE).all(axis=1))
     if len(bad):
@@ -196,8 +186,6 @@ def _wrong_order(landmarks: NDArray[np.float64]) -> str:
     leads away from the viewer. The point below the nose must lie on the viewer's side of that plane: of a
     mirrored set it lies behind.
     """
-    import numpy as np
-
     eyes, nose, mouth = landmarks[:4], landmarks[4], landmarks[5:]
     right = eyes[3] - eyes[0]
     span = float(np.linalg.norm(right))

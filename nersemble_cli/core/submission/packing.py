@@ -6,7 +6,10 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import av
+import numpy as np
+from numpy.typing import NDArray
 
 from nersemble_cli.core import settings
 from nersemble_cli.core.benchmarks import Benchmark, get_benchmark
@@ -21,12 +24,8 @@ from nersemble_cli.core.submission.validation import check_zip
 from nersemble_cli.core.submission.video_checks import check_video
 from nersemble_cli.core.submission.writer import write_zip
 from nersemble_cli.core.threads import Cancel, Progress, Silent, cpu_count, in_threads
-from nersemble_cli.core.video.encode import CRF, encode_video, to_rgb
-
-if TYPE_CHECKING:
-    import av
-    import numpy as np
-    from numpy.typing import NDArray
+from nersemble_cli.core.video.encode import CRF, encode_video
+from nersemble_cli.core.video.pixels import to_rgb
 
 PSNR_FRAMES = 5  # per video, evenly spread
 BIG_PICTURE = 1_000_000

@@ -6,18 +6,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+import av
+import numpy as np
+from numpy.typing import NDArray
+
 from nersemble_cli.core.benchmarks import Benchmark
 from nersemble_cli.core.errors import InvalidInputError, listing
 from nersemble_cli.core.submission.findings import Finding, VideoReport
 from nersemble_cli.core.submission.members import UNREADABLE, Member
 from nersemble_cli.core.threads import Cancel
-from nersemble_cli.core.video.encode import open_video, plane_rows
+from nersemble_cli.core.video.pixels import plane_rows
+from nersemble_cli.core.video.reader import open_video
 
 if TYPE_CHECKING:
-    import av
-    import numpy as np
-    from numpy.typing import NDArray
-
     LumaSample = NDArray[np.int16]
 
 FrameObserver = Callable[[int, "av.VideoFrame"], None]
@@ -52,8 +53,6 @@ def check_video(
     `expected_frames` of None means that the number is not known. `on_frame(t, frame)` sees each decoded frame.
     Memory does not grow with the video. Raises nothing but `Cancelled`; what is wrong is in the report.
     """
-    import av
-
     cancel = cancel or Cancel()
     try:
         with member.open() as file, open_video(file, threads) as (container, stream):
@@ -205,8 +204,6 @@ class _Contents:
 
 def _luma(frame: av.VideoFrame) -> LumaSample:
     """Every eighth luma sample of a frame, without copying the rest."""
-    import numpy as np
-
     if frame.format.name not in EIGHT_BIT_LUMA_FIRST:
         frame = frame.reformat(format="gray")
     rows = plane_rows(frame.planes[0])
@@ -246,9 +243,6 @@ def _decode(
     cancel: Cancel,
     on_frame: FrameObserver | None,
 ) -> _Contents:
-    import av
-    import numpy as np
-
     contents = _Contents()
     corners: list[float] = []
     blank: list[int] = []

@@ -9,7 +9,10 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from nersemble_cli.core.benchmarks import MONO, NVS, SVFR, Benchmark, check_mesh_slot, check_slot
 from nersemble_cli.core.errors import InvalidInputError
@@ -27,11 +30,7 @@ from nersemble_cli.core.submission.video_checks import wrong_frame_count
 from nersemble_cli.core.video.encode import encode_video
 
 if TYPE_CHECKING:
-    from typing import Self
-
-    import numpy as np
     import trimesh
-    from numpy.typing import ArrayLike, NDArray
 
 ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that a zip can hold: the same bytes at any time
 FILE_RIGHTS = 0o644 << 16
@@ -216,8 +215,6 @@ class SVFRSubmissionDataWriter(_SubmissionDataWriter):
         mesh: Any,
         landmarks: Any,
     ) -> None:
-        import numpy as np
-
         slot = check_mesh_slot(participant, sequence, timestep, serial, kind)
         # Checked as float32, which is what the file holds.
         vertices = _as_array(f"{slot.path}: vertices", mesh.vertices, (None, 3), "fiu").astype(np.float32)
@@ -238,8 +235,6 @@ class SVFRSubmissionDataWriter(_SubmissionDataWriter):
 
 def _as_array(what: str, values: Any, shape: tuple[int | None, ...], kinds: str) -> NDArray[Any]:
     """The values as an array of that shape (None: at least 1) and one of those kinds of dtype."""
-    import numpy as np
-
     try:
         array = np.asarray(values)
     except ValueError as error:

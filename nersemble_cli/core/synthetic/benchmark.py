@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import functools
 import json
+import struct
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nersemble_cli.core.benchmarks import BENCHMARKS, MONO, NVS, SVFR, Benchmark, get_benchmark
 from nersemble_cli.core.flame.tracking import FlameTracking, euler_xyz_to_matrix
@@ -15,10 +20,6 @@ from nersemble_cli.core.synthetic.head import make_flame_model, make_look
 from nersemble_cli.core.synthetic.render import make_rig, render, shade, vertex_normals
 from nersemble_cli.core.threads import cpu_count, in_threads
 from nersemble_cli.core.video.encode import encode_video
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 Encoding = Literal["ascii", "binary", "binary_compressed"]
 
@@ -56,8 +57,6 @@ class Recipe:
 
 def make_tracking(participant: int, sequence: str, n_frames: int) -> FlameTracking:
     """How the made-up person moves in a sequence: talking, looking around, nodding. The same every time."""
-    import numpy as np
-
     rng = np.random.default_rng([participant, *sequence.encode()])
     person = np.random.default_rng(participant)
     t = 2 * np.pi * np.arange(n_frames)[:, None] / _PERIOD
@@ -89,8 +88,6 @@ def make_tracking(participant: int, sequence: str, n_frames: int) -> FlameTracki
 
 def _axis_angle_to_matrix(axis_angle: NDArray[Any]) -> NDArray[np.float64]:
     """(3, 3) rotation of a (3,) axis-angle vector, by Rodrigues' formula."""
-    import numpy as np
-
     angle = float(np.linalg.norm(axis_angle))
     if angle == 0:
         return np.eye(3)
@@ -102,8 +99,6 @@ def _axis_angle_to_matrix(axis_angle: NDArray[Any]) -> NDArray[np.float64]:
 
 def pose_vertices(tracking: FlameTracking, timestep: int) -> NDArray[np.float64]:
     """(5023, 3) world coordinates of the made-up head at a timestep: FLAME in plain numpy, for one frame."""
-    import numpy as np
-
     model = make_flame_model()
     coefficients = np.concatenate([tracking.shape[0], tracking.expression[timestep]])
     shaped = model.v_template + model.shapedirs @ coefficients
@@ -153,8 +148,6 @@ def sample_surface(
     participant: int, sequence: str, timestep: int, recipe: Recipe
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Points on the head's surface with lit colours in [0, 1] and normals, each (n_points, 3) float32."""
-    import numpy as np
-
     vertices, normals, colors = _lit_head(participant, sequence, timestep, recipe.n_frames)
     faces = make_flame_model().faces
     a, b, c = (vertices[faces[:, i]] for i in range(3))
@@ -176,7 +169,6 @@ def write_pcd(
     encoding: Encoding = "binary",
 ) -> None:
     """Writes a PCD file with packed colours, as the benchmark has them; colours and normals may be left out."""
-    import numpy as np
     from pypcd4 import Encoding as PcdEncoding
     from pypcd4 import PointCloud as Pcd
 
@@ -202,11 +194,6 @@ def write_pcd(
 
 def png(rgb: NDArray[np.uint8]) -> bytes:
     """(H, W, 3) uint8 as a PNG file. Format: ISO/IEC 15948."""
-    import struct
-    import zlib
-
-    import numpy as np
-
     height, width, _ = rgb.shape
     rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each row begins with the number of its filter, none
     rows[:, 1:] = rgb.reshape(height, -1)
@@ -275,8 +262,6 @@ def _metadata(benchmark: Benchmark, recipe: Recipe) -> Any:
 
 
 def _write_tracking(folder: Path, participant: int, sequence: str, recipe: Recipe) -> None:
-    import numpy as np
-
     tracking = make_tracking(participant, sequence, recipe.n_frames)
     arrays = {name: value for name, value in vars(tracking).items() if name != "version"}
     place = MONO.asset("flame2023_tracking_v2").path.format(participant=participant, sequence=sequence)

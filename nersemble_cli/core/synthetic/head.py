@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import functools
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nersemble_cli.core.flame.model import (
     DYNAMIC_EMBEDDING,
@@ -19,10 +22,6 @@ from nersemble_cli.core.flame.model import (
     Embedding,
     FlameModel,
 )
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 # A skull of rings around a crown, open at the bottom, and two closed eyeballs have just FLAME's 5023 vertices and
 # 9976 triangles.
@@ -61,8 +60,6 @@ def _bump(
     points: NDArray[np.float64], center: tuple[float, float], width: tuple[float, float]
 ) -> NDArray[np.float64]:
     """(V,) a smooth hill of height 1 on the front, at (x, y) and as wide as told, metres."""
-    import numpy as np
-
     squares = ((points[:, :2] - center) / width) ** 2
     front = 1 / (1 + np.exp(-points[:, 2] / 0.01))
     hill: NDArray[np.float64] = np.exp(-squares.sum(1)) * front
@@ -81,8 +78,6 @@ def _grid_faces(rings: int, segments: int, first: int) -> list[tuple[int, int, i
 
 
 def _skull() -> tuple[NDArray[np.float64], list[tuple[int, int, int]]]:
-    import numpy as np
-
     # Rings are dense where the face is.
     t = np.linspace(0, 1, _RINGS + 1)[1:]
     y = _TOP + (_BOTTOM - _TOP) * (t + 0.035 * np.sin(2 * np.pi * t) - 0.012 * np.sin(np.pi * t))
@@ -123,8 +118,6 @@ def _skull() -> tuple[NDArray[np.float64], list[tuple[int, int, int]]]:
 
 def _eyeball(side: int, first: int) -> tuple[NDArray[np.float64], list[tuple[int, int, int]]]:
     """A ball whose pole, and so the iris, looks forward; `side` is 1 for the person's left eye."""
-    import numpy as np
-
     polar = np.pi * np.arange(1, _EYE_RINGS + 1) / (_EYE_RINGS + 1)
     # The rings are dense where the iris is.
     polar = np.pi * (polar / np.pi) ** 1.5
@@ -149,8 +142,6 @@ def _eyeball(side: int, first: int) -> tuple[NDArray[np.float64], list[tuple[int
 
 def _waves(points: NDArray[np.float64], n: int, seed: int) -> NDArray[np.float64]:
     """(V, 3, n) smooth deformations of size 1."""
-    import numpy as np
-
     rng = np.random.default_rng(seed)
     frequency = rng.normal(scale=18, size=(3, n))
     phase = rng.uniform(0, 2 * np.pi, size=n)
@@ -162,8 +153,6 @@ def _waves(points: NDArray[np.float64], n: int, seed: int) -> NDArray[np.float64
 
 def _mouth_open(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """(V,) how much each vertex follows the jaw."""
-    import numpy as np
-
     below = 1 / (1 + np.exp((points[:, 1] + 0.047) / 0.004))
     above_neck = 1 / (1 + np.exp(-(points[:, 1] + 0.105) / 0.006))
     front = 1 / (1 + np.exp(-(points[:, 2] - 0.01) / 0.015))
@@ -174,8 +163,6 @@ def _mouth_open(points: NDArray[np.float64]) -> NDArray[np.float64]:
 @functools.lru_cache(maxsize=1)
 def make_flame_model() -> FlameModel:
     """The made-up model; the same every time."""
-    import numpy as np
-
     skull, faces = _skull()
     left, left_faces = _eyeball(1, _N_SKULL)
     right, right_faces = _eyeball(-1, _N_SKULL + _N_EYE)
@@ -230,10 +217,6 @@ def make_flame_model() -> FlameModel:
 
 def _with_landmarks(model: FlameModel) -> FlameModel:
     """The model with its 51 landmarks, and 17 on the contour for each of 79 turns of the head."""
-    from dataclasses import replace
-
-    import numpy as np
-
     centers = model.v_template[model.faces].mean(1)
     skull = np.flatnonzero((model.faces < _N_SKULL).all(1) & (centers[:, 2] > 0))
     static = [skull[np.argmin(((centers[skull, :2] - place) ** 2).sum(1))] for place in _face_landmarks()]
@@ -267,8 +250,6 @@ class Look:
 def make_look(seed: int) -> Look:
     """A person's colours: skin, hair, brows, lips, irises, and a shirt that is blue on the person's left and red
     on the right, so that a mirrored picture shows."""
-    import numpy as np
-
     points = make_flame_model().v_template
     rng = np.random.default_rng(seed)
     skin = np.array([0.93, 0.74, 0.62]) * rng.uniform(0.6, 1.0) + rng.uniform(-0.03, 0.03, 3)
@@ -311,8 +292,6 @@ class _Sparse:
     """Is pickled under the name of `scipy.sparse.csc.csc_matrix`."""
 
     def __init__(self, dense: NDArray[Any]) -> None:
-        import numpy as np
-
         columns, rows = np.nonzero(dense.T)
         self.data = dense[rows, columns]
         self.indices = rows.astype(np.int32)
@@ -337,8 +316,6 @@ def write_flame_model(folder: Path) -> Path:
 
     Returns the path of `flame2023.pkl`. The model is stored in float32, which FLAME's own is not, to be small.
     """
-    import numpy as np
-
     model = make_flame_model()
     assert model.static is not None and model.dynamic is not None
     parents = np.array([model.parents, range(5)], np.int64).astype(np.uint32)

@@ -3,14 +3,14 @@ the rig at +z in front of the head."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import av
+import numpy as np
+from numpy.typing import NDArray
 
 from nersemble_cli.core.benchmarks import SERIALS
 from nersemble_cli.core.data.cameras import project_points, rescale_intrinsics
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 _DISTANCE = 1.15
 _TARGET = (0.0, -0.01, 0.0)
@@ -29,8 +29,6 @@ def make_rig(
 
     `focal` is in pixels. No two cameras have the same intrinsics.
     """
-    import numpy as np
-
     poses, intrinsics = {}, {}
     for i, serial in enumerate(SERIALS):
         azimuth, elevation = np.radians((i - _CENTER) * _AZIMUTH_STEP), np.radians(_ELEVATIONS[i])
@@ -51,8 +49,6 @@ def make_rig(
 
 def vertex_normals(vertices: NDArray[Any], faces: NDArray[Any]) -> NDArray[np.float64]:
     """(V, 3) unit normals."""
-    import numpy as np
-
     a, b, c = (vertices[faces[:, i]] for i in range(3))
     across = np.cross(b - a, c - a)
     normals = np.stack(
@@ -68,8 +64,6 @@ def vertex_normals(vertices: NDArray[Any], faces: NDArray[Any]) -> NDArray[np.fl
 
 def shade(colors: NDArray[Any], normals: NDArray[Any]) -> NDArray[np.float64]:
     """(N, 3) colours under the rig's fixed, diffuse light: the same from every camera."""
-    import numpy as np
-
     light = np.array(_LIGHT) / np.linalg.norm(_LIGHT)
     lit: NDArray[np.float64] = colors * (_AMBIENT + (1 - _AMBIENT) * (normals @ light).clip(0))[:, None]
     return lit
@@ -83,8 +77,6 @@ def rasterize(
     `pixels` (V, 2) and `depth` (V,) as from `project_points`, `colors` (V, 3). Returns (H, W, 3) colours on white
     and the (H, W) mask of what is covered. Triangles that turn their back are left out.
     """
-    import numpy as np
-
     corners = pixels[faces]
     (ax, ay), (bx, by), (cx, cy) = corners.transpose(1, 2, 0)
     area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
@@ -141,9 +133,6 @@ def render(
 
     It is drawn at `detail` times the size (0.5: a quarter of the work) and enlarged, which makes the edges soft.
     """
-    import av
-    import numpy as np
-
     if detail == 1:
         small_height, small_width = height, width
     else:

@@ -6,29 +6,18 @@ import functools
 import shutil
 import subprocess
 import tempfile
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from nersemble_cli.core.errors import EncodingError, InvalidInputError
 from nersemble_cli.core.threads import Cancel
-from nersemble_cli.core.video.pixels import new_image
-
-if TYPE_CHECKING:
-    import av
-    import av.container
-    import av.video.plane
-    import numpy as np
-    from numpy.typing import NDArray
 
 CRF = 14
-UNSPECIFIED_COLORSPACE, UNSPECIFIED_RANGE = 2, 0  # as FFmpeg numbers them, after ITU-T H.273
-_READ_BUFFER = 1 << 20
 _LAST_WORDS = 600
-_OF_THREAD = threading.local()
 
 
 def _has_x264(executable: str) -> bool:
@@ -133,8 +122,6 @@ def encode_video(
 
 
 def _check_frame(frame: NDArray[np.uint8], index: int, width: int, height: int) -> None:
-    import numpy as np
-
     if not isinstance(frame, np.ndarray) or frame.shape != (height, width, 3) or frame.dtype != np.uint8:
         found = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
         hint = "Frames are RGB with values 0 to 255, height first."
@@ -147,8 +134,6 @@ def _check_frame(frame: NDArray[np.uint8], index: int, width: int, height: int) 
 
 def _write_all(pipe: object, frame: NDArray[np.uint8]) -> None:
     """Writes a whole frame to an unbuffered pipe, which may take part of it at a time."""
-    import numpy as np
-
     rest = np.ascontiguousarray(frame).data.cast("B")
     while rest:
         rest = rest[pipe.write(rest) :]  # type: ignore[attr-defined]
@@ -162,90 +147,3 @@ def _encoding_error(returncode: int, n: int, stderr: str) -> EncodingError:
     if "No space left" in said:
         return EncodingError(f"The disk is full: {said}", "Free some space, or write to another disk.")
     return EncodingError(f"ffmpeg ended with status {returncode} after {n} frames: {said}")
-
-
-def to_rgb(frame: av.VideoFrame, scale: float | None = None, is_one_of_many: bool = False) -> NDArray[np.uint8]:
-    """A decoded frame as (H, W, 3) uint8 RGB; `scale` 0.5 halves height and width. See `new_image`.
-
-    At its own size it has the same values as `ffmpeg -pix_fmt rgb24` gives.
-    """
-    is_plain = frame.colorspace == UNSPECIFIED_COLORSPACE and frame.color_range == UNSPECIFIED_RANGE
-    rgb = _through_filter(frame) if scale is None and is_plain else _reformat(frame, scale)
-    rows = plane_rows(rgb.planes[0])[: rgb.height, : 3 * rgb.width]
-    image = new_image((rgb.height, rgb.width, 3), "u1", is_one_of_many)
-    image[:] = rows.reshape(image.shape)  # the caller's own, without padding
-    return image
-
-
-def _through_filter(frame: av.VideoFrame) -> av.VideoFrame:
-    """The frame in RGB, converted by a filter that reuses its memory: four times as fast as `_reformat`, most of
-    whose time goes into memory that was never touched before. Only for frames without colour tags."""
-    import av
-    import av.filter
-
-    key = (frame.width, frame.height, frame.format.name)
-    if getattr(_OF_THREAD, "filter_key", None) != key:
-        graph = av.filter.Graph()
-        graph.threads = 1  # more would not survive a fork
-        source = graph.add_buffer(
-            width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1)
-        )
-        to_rgb24, sink = graph.add("format", "rgb24"), graph.add("buffersink")
-        source.link_to(to_rgb24)
-        to_rgb24.link_to(sink)
-        graph.configure()
-        _OF_THREAD.filter, _OF_THREAD.filter_key = graph, key
-    _OF_THREAD.filter.push(frame)
-    return cast("av.VideoFrame", _OF_THREAD.filter.pull())
-
-
-def _reformat(frame: av.VideoFrame, scale: float | None) -> av.VideoFrame:
-    """The frame in RGB and scaled, whatever its colour tags."""
-    from av.video.reformatter import VideoReformatter
-
-    if not hasattr(_OF_THREAD, "reformatter"):
-        _OF_THREAD.reformatter = VideoReformatter()  # keeps FFmpeg's tables for the next frame
-    height, width, interpolation = frame.height, frame.width, "BILINEAR"
-    if scale is not None:
-        height, width = (max(1, round(size * scale)) for size in (height, width))
-        interpolation = "AREA" if scale < 1 else "BICUBIC"
-    convert = functools.partial(
-        _OF_THREAD.reformatter.reformat, frame, width, height, "rgb24", interpolation=interpolation
-    )
-    try:
-        # Many frames are converted in parallel, so more threads for each would only be in the way.
-        rgb = convert(threads=1)
-    except TypeError:  # older releases of PyAV have one thread anyway
-        rgb = convert()
-    return cast("av.VideoFrame", rgb)
-
-
-def plane_rows(plane: av.video.plane.VideoPlane, dtype: str = "u1") -> NDArray[Any]:
-    """The memory of a decoded plane as (rows, samples) without a copy; rows end with padding."""
-    import numpy as np
-
-    samples = np.frombuffer(cast(bytes, plane), dtype)  # PyAV does not declare that planes are buffers
-    return samples.reshape(-1, plane.line_size // samples.itemsize)
-
-
-@contextmanager
-def open_video(
-    source: str | BinaryIO, threads: int = 0
-) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """A video and its first video stream, ready to decode with `threads` threads (0: one per processor).
-
-    Damaged data raises `av.FFmpegError` when it is decoded, instead of being patched up.
-    """
-    import av
-
-    name = source if isinstance(source, str) else None
-    with av.open(source, "r", buffer_size=_READ_BUFFER) as container:
-        if not container.streams.video:
-            raise InvalidInputError(f"{name or 'The file'} has no video stream.")
-        stream = container.streams.video[0]
-        if stream.codec_context is None:
-            raise InvalidInputError(f"{name or 'The file'} is encoded in a way that FFmpeg does not know.")
-        stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = threads
-        stream.codec_context.options = {"err_detect": "explode"}
-        yield container, stream

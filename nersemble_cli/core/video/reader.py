@@ -17,17 +17,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import BinaryIO
+
+import av
+import av.container
+import av.video.plane
+import numpy as np
+from numpy.typing import NDArray
 
 from nersemble_cli.core.errors import InvalidInputError, UsageError
-from nersemble_cli.core.video.encode import open_video, to_rgb
-from nersemble_cli.core.video.pixels import forget_recycled
-
-if TYPE_CHECKING:
-    import av
-    import av.container
-    import numpy as np
-    from numpy.typing import NDArray
+from nersemble_cli.core.video.pixels import forget_recycled, to_rgb
 
 # Threads decode one frame each and often wait for each other, so more of them than processors still help a
 # little. Each has frames of its own in memory, in each of the many decoders that are open.
@@ -97,8 +96,6 @@ class VideoReader:
         _READERS.add(self)
 
     def _open(self) -> None:
-        import av
-
         resources = ExitStack()
         try:
             container, stream = resources.enter_context(open_video(str(self.path), DECODER_THREADS))
@@ -184,8 +181,6 @@ class VideoReader:
 
         Raises `UsageError` for a number beyond the video's end.
         """
-        import av
-
         if not 0 <= number < self.n_frames:
             raise UsageError(
                 f"{self.path} has no frame {number}.", f"It has {self.n_frames}: 0 to {self.n_frames - 1}."
@@ -277,3 +272,27 @@ def close_readers() -> None:
         idle, _POOL.idle = _POOL.idle, []
     for _, reader in idle:
         reader.close()
+
+
+_READ_BUFFER = 1 << 20
+
+
+@contextmanager
+def open_video(
+    source: str | BinaryIO, threads: int = 0
+) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+    """A video and its first video stream, ready to decode with `threads` threads (0: one per processor).
+
+    Damaged data raises `av.FFmpegError` when it is decoded, instead of being patched up.
+    """
+    name = source if isinstance(source, str) else None
+    with av.open(source, "r", buffer_size=_READ_BUFFER) as container:
+        if not container.streams.video:
+            raise InvalidInputError(f"{name or 'The file'} has no video stream.")
+        stream = container.streams.video[0]
+        if stream.codec_context is None:
+            raise InvalidInputError(f"{name or 'The file'} is encoded in a way that FFmpeg does not know.")
+        stream.thread_type = "AUTO"
+        stream.codec_context.thread_count = threads
+        stream.codec_context.options = {"err_detect": "explode"}
+        yield container, stream
