@@ -21,7 +21,6 @@ import typer
 from nersemble_cli.cli.app import app
 from nersemble_cli.cli.completion import INSTRUCTION, TABLE
 from nersemble_cli.core.benchmarks import BENCHMARKS, MONO, NVS, Benchmark
-from nersemble_cli.core.download.selection import valid_serials
 
 HERE = Path(__file__).parent
 SCRIPTS = {"bash": "nersemble.bash", "zsh": "_nersemble", "fish": "nersemble.fish"}
@@ -41,16 +40,10 @@ ONLY = {"cameras": (NVS, MONO), "flame": (MONO,), "pointcloud": (NVS,)}
 def values(benchmark: Benchmark) -> dict[str, Any]:
     """What a parameter of each name takes; participants with their sequences."""
     return {
-        "participant": {str(p): sequences_of(benchmark, p) for p in benchmark.participants},
-        "camera": list(valid_serials(benchmark)),
+        "participant": {str(p): list(benchmark.sequences(p)) for p in benchmark.participants},
+        "camera": list(benchmark.image_serials),
         "asset": [asset.name for asset in benchmark.assets],
     }
-
-
-def sequences_of(benchmark: Benchmark, participant: int) -> list[str]:
-    in_videos = (benchmark.train_sequences.get(participant, ()), benchmark.test_sequences.get(participant, ()))
-    in_images = sorted({key.sequence for key in benchmark.image_keys.get(participant, ())})
-    return list(dict.fromkeys([*in_videos[0], *in_videos[1], *in_images]))
 
 
 def parameter(of: Any, command: str) -> dict[str, Any]:

@@ -80,7 +80,7 @@ _HOMES = {
     "nersemble_cli.core.data.cameras": ("CameraCalibration",),
     "nersemble_cli.core.data.managers": ("MonoFlameAvatarDataManager", "NVSDataManager", "SVFRDataManager"),
     "nersemble_cli.core.errors": ("NersembleError",),
-    "nersemble_cli.core.flame.layer": ("FlameProvider",),
+    "nersemble_cli.core.flame.provider": ("FlameProvider",),
     "nersemble_cli.core.scenes": ("cameras_scene", "flame_scene", "pointcloud_scene"),
     "nersemble_cli.core.submission.findings": ("Finding", "Report"),
     "nersemble_cli.core.submission.validation": ("validate_submission",),

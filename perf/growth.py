@@ -38,7 +38,7 @@ def growths(lab: Lab) -> Iterator[Growth]:
 
     def pack(n: int) -> Run:
         renders = lab.folder / f"renders_{n}"
-        for slot in NVS.video_slots[:n]:
+        for slot in NVS.slots[:n]:
             camera = (renders / slot.path).with_suffix("")
             camera.mkdir(parents=True)
             for frame in frames:
@@ -48,7 +48,7 @@ def growths(lab: Lab) -> Iterator[Growth]:
 
     def validate(n: int) -> Run:
         path = lab.folder / "growth.zip"
-        write_zip(path, {slot.path: lab.video for slot in NVS.video_slots[:n]})
+        write_zip(path, {slot.path: lab.video for slot in NVS.slots[:n]})
         return run([*NERSEMBLE, "validate", path], statuses=(1,))  # the other videos are missing
 
     def download(n: int) -> Run:

@@ -58,8 +58,8 @@ def _videos(lab: Lab) -> Iterator[Row]:
             (camera / path.name).hardlink_to(path)
     out, plain = lab.folder / "out.zip", lab.folder / "plain.mp4"
     two, whole = lab.folder / "two.zip", lab.folder / "whole.zip"
-    write_zip(two, {slot.path: lab.video for slot in NVS.video_slots[:2]})
-    write_zip(whole, {slot.path: lab.video for slot in NVS.video_slots})
+    write_zip(two, {slot.path: lab.video for slot in NVS.slots[:2]})
+    write_zip(whole, {slot.path: lab.video for slot in NVS.slots})
     pack = [*NERSEMBLE, "pack", "nvs", renders.parents[1], out, "--allow-incomplete", "--overwrite"]
     ffmpeg = [find_ffmpeg(), "-v", "error", "-y", "-framerate", "73", "-i", f"{lab.frames}/%05d.png"]
     ffmpeg += ["-an", "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "14", str(plain)]
@@ -89,7 +89,7 @@ def _videos(lab: Lab) -> Iterator[Row]:
         return lab.run_official(VALIDATE, whole, "NVSSubmissionDataReader")
 
     yield Row(
-        f"validate {len(NVS.video_slots)} videos, quick (asked: 0.7 s)",
+        f"validate {len(NVS.slots)} videos, quick (asked: 0.7 s)",
         ours=lambda: run(quick),
         official=validate if lab.official else None,
     )
@@ -99,11 +99,11 @@ def _meshes(lab: Lab) -> Iterator[Row]:
     folder, out, whole = lab.folder / "meshes", lab.folder / "svfr.zip", lab.folder / "whole_svfr.zip"
     rng = np.random.default_rng(0)
     faces = (np.arange(9976 * 3).reshape(-1, 3) * 7 % 5023).astype(np.int32)
-    for slot in SVFR.mesh_slots:
+    for slot in SVFR.slots:
         path = folder / slot.path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(mesh_to_ply(rng.normal(0, 0.1, (5023, 3)).astype(np.float32), faces))
-    write_zip(whole, {slot.path: folder / slot.path for slot in SVFR.mesh_slots})
+    write_zip(whole, {slot.path: folder / slot.path for slot in SVFR.slots})
 
     def pack() -> Run:
         return lab.run_official(PACK_MESHES, folder, lab.folder / "official_svfr.zip")

@@ -17,7 +17,7 @@ from tests.made_up import Files
 
 VIDEO = "475/HAIR/cam_222200037.mp4"
 OTHER_VIDEO = "475/HAIR/cam_222200039.mp4"
-SLOT = SVFR.mesh_slots[0]
+SLOT = SVFR.slots[0]
 MESH, LANDMARKS = SLOT.path, SLOT.landmarks_path
 
 

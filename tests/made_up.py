@@ -98,11 +98,11 @@ def remux(data: bytes, *options: str, before: tuple[str, ...] = ()) -> bytes:
 
 
 def nvs() -> Files:
-    return {slot.path: video("nvs") for slot in NVS.video_slots}
+    return {slot.path: video("nvs") for slot in NVS.slots}
 
 
 def mono() -> Files:
-    return {slot.path: video("mono") for slot in MONO.video_slots}
+    return {slot.path: video("mono") for slot in MONO.slots}
 
 
 @functools.lru_cache
@@ -140,7 +140,7 @@ def npy(array: NDArray[np.generic], allow_pickle: bool = False) -> bytes:
 
 def svfr(*kinds: str) -> Files:
     data = ply()
-    return {slot.path: data for slot in SVFR.mesh_slots if slot.kind in (kinds or ("posed", "neutral"))}
+    return {slot.path: data for slot in SVFR.slots if slot.kind in (kinds or ("posed", "neutral"))}
 
 
 SUBMISSIONS = {"nvs": nvs, "mono": mono, "svfr": svfr}
@@ -181,7 +181,7 @@ def write_renders(folder: Path, benchmark: Benchmark, n: int = N_FRAMES) -> Path
     pool.mkdir(parents=True)
     for t, frame in enumerate(head_frames(benchmark, n)):
         (pool / f"{t:05d}.png").write_bytes(png(frame))
-    for slot in benchmark.video_slots:
+    for slot in benchmark.slots:
         target = folder / slot.path.removesuffix(".mp4")
         target.mkdir(parents=True)
         for path in pool.iterdir():

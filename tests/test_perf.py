@@ -10,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "perf"))
+from tests.conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "perf"))
 import report
 from measure import MEGABYTE, Ratio, Result, Row, Run, exponent, measure, ratio, run
 

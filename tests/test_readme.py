@@ -27,6 +27,8 @@ from tests import made_up
 from tests.conftest import ROOT, Played, write_program
 from tests.fault_server import FaultServer, benchmark_content
 
+pytestmark = pytest.mark.slow
+
 README = (ROOT / "README.md").read_text("utf-8")
 SHELL = re.findall(r"^```shell\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 LINES = [line for block in SHELL for line in block.splitlines()]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import groupby
 
 from nersemble_cli.cli.output import Output, plain_table
-from nersemble_cli.core.benchmarks import Benchmark, get_benchmark
+from nersemble_cli.core.benchmarks import MeshBenchmark, VideoBenchmark, get_benchmark
 from nersemble_cli.core.submission.findings import CODES, ERROR, Finding, Report
 
 SHOWN_PER_CODE = 5
@@ -18,21 +18,21 @@ def show_report(output: Output, report: Report) -> None:
     """The table of what is there, and the findings below it."""
     if report.benchmark and (report.videos or report.meshes or report.findings):
         benchmark = get_benchmark(report.benchmark)
-        if benchmark.has_videos:
+        if isinstance(benchmark, VideoBenchmark):
             _video_table(output, benchmark, report)
-        elif benchmark.image_keys:
+        elif isinstance(benchmark, MeshBenchmark):
             _mesh_table(output, benchmark, report)
     show_findings(output, report.findings)
 
 
-def _video_table(output: Output, benchmark: Benchmark, report: Report) -> None:
+def _video_table(output: Output, benchmark: VideoBenchmark, report: Report) -> None:
     """A row per participant and sequence, a column per camera; in the cells frames, or what is wrong."""
     paths = _worst_by_path(report.findings)
     table = plain_table(
         "participant", "sequence", *(f">{serial}" for serial in sorted(benchmark.submission_serials))
     )
     for (participant, sequence), slots in groupby(
-        benchmark.video_slots, key=lambda slot: (slot.participant, slot.sequence)
+        benchmark.slots, key=lambda slot: (slot.participant, slot.sequence)
     ):
         cells = []
         for slot in slots:
@@ -58,10 +58,10 @@ def _worst_by_path(findings: Iterable[Finding]) -> dict[str, Finding]:
     return worst
 
 
-def _mesh_table(output: Output, benchmark: Benchmark, report: Report) -> None:
+def _mesh_table(output: Output, benchmark: MeshBenchmark, report: Report) -> None:
     table = plain_table("subtask", ">meshes", ">FLAME", ">other, with landmarks", ">errors", ">warnings")
     for kind in ("posed", "neutral"):
-        slots = [slot for slot in benchmark.mesh_slots if slot.kind == kind]
+        slots = [slot for slot in benchmark.slots if slot.kind == kind]
         meshes = [report.meshes[slot.path] for slot in slots if slot.path in report.meshes]
         if not meshes:
             table.add_row(kind, "none", "", "", "", "")

@@ -60,7 +60,9 @@ def pack(
 
 def _contents(packed: Packed) -> str:
     """`15 videos, 10,548 frames`, or `782 meshes`."""
-    if packed.benchmark.has_videos:
+    from nersemble_cli.core.benchmarks import VideoBenchmark
+
+    if isinstance(packed.benchmark, VideoBenchmark):
         return f"{packed.num_videos} videos, {packed.num_frames:,} frames"
     return f"{packed.num_meshes} meshes"
 

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nersemble_cli.cli import options
-from nersemble_cli.core.benchmarks import BENCHMARKS, MONO, NVS, Benchmark, get_benchmark, parse_participant
+from nersemble_cli.core.benchmarks import (
+    BENCHMARKS,
+    MONO,
+    NVS,
+    Benchmark,
+    VideoBenchmark,
+    get_benchmark,
+    parse_participant,
+)
 from nersemble_cli.core.errors import MissingFileError, UsageError, unknown_name
 
 if TYPE_CHECKING:
@@ -263,28 +271,29 @@ def _begin(output: Path | None, timestep: int | None = None, frames: str | None 
     return Output(), suffix
 
 
-def _benchmark_of(participant: str, name: str | None) -> Benchmark:
+def _benchmark_of(participant: str, name: str | None) -> VideoBenchmark:
     """The benchmark that is named, else the one that the participant belongs to."""
     if name is not None:
         benchmark = get_benchmark(name)
-        if not benchmark.has_videos:
+        if not isinstance(benchmark, VideoBenchmark):
             raise UsageError(f"{benchmark.name} has no cameras, only single images.", "Valid: nvs, mono.")
         return benchmark
+    videos = [benchmark for benchmark in BENCHMARKS.values() if isinstance(benchmark, VideoBenchmark)]
     number = int(participant) if participant.isascii() and participant.isdigit() else -1
     owners = [benchmark for benchmark in BENCHMARKS.values() if number in benchmark.participants]
     if not owners:
-        raise unknown_name("participant", participant, [*NVS.participants, *MONO.participants])
-    if not owners[0].has_videos:
+        raise unknown_name("participant", participant, [p for benchmark in videos for p in benchmark.participants])
+    if not isinstance(owners[0], VideoBenchmark):
         raise UsageError(
             f"Participant {participant} belongs to {owners[0].name}, which has no cameras, only single images.",
-            f"nvs has {', '.join(map(str, NVS.participants))}; mono has {', '.join(map(str, MONO.participants))}.",
+            "; ".join(f"{b.name} has {', '.join(map(str, b.participants))}" for b in videos) + ".",
         )
     return owners[0]
 
 
-def _open_data(participant: str, benchmark: Benchmark, folder: Path | None) -> Any:
+def _open_data(participant: str, benchmark: VideoBenchmark, folder: Path | None) -> Any:
     """The participant's data. Raises `MissingFileError` if nothing of it was downloaded."""
-    from nersemble_cli.core.data.managers import MonoFlameAvatarDataManager, NVSDataManager
+    from nersemble_cli.core.data.managers import open_data
     from nersemble_cli.core.settings import existing_folder, find_folder
 
     number = parse_participant(participant, benchmark)
@@ -297,8 +306,7 @@ def _open_data(participant: str, benchmark: Benchmark, folder: Path | None) -> A
             f"Fetch it with: nersemble download {benchmark.name} -p {number}{named}\n"
             "If it lies elsewhere, name the folder: -f FOLDER",
         )
-    manager = NVSDataManager if benchmark is NVS else MonoFlameAvatarDataManager
-    return manager(place, number)
+    return open_data(benchmark, place, number)
 
 
 def _sequence_of(data: NVSDataManager | MonoFlameAvatarDataManager, name: str | None) -> str:
@@ -369,10 +377,9 @@ def _timesteps_of_pointclouds(data: NVSDataManager, sequence: str, frames: str |
     return wanted
 
 
-def _film(frames: Any, target: Path, n_frames: int, fps: Fraction | None, out: Output) -> None:
+def _film(frames: Any, target: Path, n_frames: int, fps: Fraction, out: Output) -> None:
     from nersemble_cli.core.scenes.export import save_video
 
-    assert fps is not None
     with out.progress() as bars:
         save_video(frames, target, n_frames, fps, bars)
     out.print(str(target))

@@ -6,6 +6,7 @@ Source: the official toolkit's documentation and constants, version 0.2.0.
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -69,6 +70,11 @@ class VideoSlot:
         """Its name in the zip."""
         return f"{self.participant:03d}/{self.sequence}/cam_{self.serial}.mp4"
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every name in the zip that belongs to it."""
+        return (self.path,)
+
 
 @dataclass(frozen=True)
 class MeshSlot:
@@ -93,15 +99,19 @@ class MeshSlot:
         """The name in the zip of the NoW landmarks that belong to the mesh."""
         return f"{self.folder}/landmarks_{self.kind}.npy"
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Every name in the zip that belongs to it."""
+        return (self.path, self.landmarks_path)
 
-@dataclass(frozen=True)
-class Benchmark:
-    """One of the three tasks.
 
-    `train_sequences` have videos to learn from, `test_sequences` are to be rendered. In NVS they are the
-    same: time is shared, cameras are held out. Frame counts per (participant, sequence) are in `n_frames`
-    where they are known without metadata; `n_test_frames` are sums over a participant's test sequences.
-    """
+Keys = dict[str, Any]  # what tells the files of one asset apart: fields of `BenchmarkFile`
+ListTimesteps = Callable[[int, str], Iterable[int]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark(ABC):
+    """A task: what the server holds and what a submission consists of. `width` and `height` are in pixels."""
 
     name: str
     folder: str
@@ -110,38 +120,63 @@ class Benchmark:
     height: int
     participants: tuple[int, ...]
     assets: tuple[Asset, ...]
-    fps: Fraction | None = None
-    train_sequences: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    test_sequences: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    train_serials: tuple[str, ...] = ()
-    hold_out_serials: tuple[str, ...] = ()
-    submission_serials: tuple[str, ...] = ()
-    n_frames: Mapping[tuple[int, str], int] = field(default_factory=dict)
-    n_test_frames: Mapping[int, int] = field(default_factory=dict)
 
     def asset(self, name: str) -> Asset:
-        """The asset called `name`. Raises `UsageError`, listing the names, if there is none."""
+        """The asset called `name`. Raises `UsageError`, which lists the names, for an unknown one."""
         for asset in self.assets:
             if asset.name == name:
                 return asset
         raise unknown_name(f"asset of {self.name}", name, [asset.name for asset in self.assets])
 
+    def has_asset(self, name: str) -> bool:
+        return any(asset.name == name for asset in self.assets)
+
+    @abstractmethod
+    def sequences(self, participant: int) -> tuple[str, ...]:
+        """The sequences of which the server holds any file, training sequences first."""
+
     @property
-    def has_videos(self) -> bool:
-        """Whether a submission consists of videos (else of meshes)."""
-        return bool(self.submission_serials)
+    @abstractmethod
+    def image_serials(self) -> tuple[str, ...]:
+        """The cameras whose images are on the server."""
+
+    @property
+    @abstractmethod
+    def slots(self) -> tuple[VideoSlot, ...] | tuple[MeshSlot, ...]:
+        """Every file of a complete submission, without the optional landmarks, in the order of its name."""
+
+    @abstractmethod
+    def keys(self, asset: Asset, participant: int, timesteps: ListTimesteps) -> Iterator[Keys]:
+        """The files of one asset of one participant."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoBenchmark(Benchmark):
+    """A task whose submission consists of videos.
+
+    `train_sequences` have videos to learn from, `test_sequences` are to be rendered. In NVS they are the same:
+    time is shared, cameras are held out. `n_frames` has the frame counts per (participant, sequence) that are
+    known without metadata; `n_test_frames` are sums over a participant's test sequences.
+    """
+
+    fps: Fraction
+    train_sequences: Mapping[int, tuple[str, ...]]
+    test_sequences: Mapping[int, tuple[str, ...]]
+    train_serials: tuple[str, ...]
+    hold_out_serials: tuple[str, ...]
+    submission_serials: tuple[str, ...]
+    n_frames: Mapping[tuple[int, str], int] = field(default_factory=dict)
+    n_test_frames: Mapping[int, int]
+
+    def sequences(self, participant: int) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.train_sequences[participant], *self.test_sequences[participant])))
+
+    @property
+    def image_serials(self) -> tuple[str, ...]:
+        return self.train_serials
 
     @cached_property
-    def image_keys(self) -> Mapping[int, tuple[ImageKey, ...]]:
-        """Participant → images; empty but for SVFR."""
-        if self.has_videos:
-            return {}
-        text = resources.files("nersemble_cli").joinpath("data/svfr_images.json").read_text("utf-8")
-        return {int(p): tuple(ImageKey(*key) for key in keys) for p, keys in json.loads(text).items()}
-
-    @cached_property
-    def video_slots(self) -> tuple[VideoSlot, ...]:
-        """Every video of a complete submission, in the order of its name."""
+    def slots(self) -> tuple[VideoSlot, ...]:
         return tuple(
             VideoSlot(participant, sequence, serial)
             for participant, sequences in sorted(self.test_sequences.items())
@@ -149,15 +184,57 @@ class Benchmark:
             for serial in sorted(self.submission_serials)
         )
 
+    def keys(self, asset: Asset, participant: int, timesteps: ListTimesteps) -> Iterator[Keys]:
+        train = self.train_sequences[participant]
+        match asset.per:
+            case "participant":
+                yield {}
+            case "sequence":
+                yield from ({"sequence": sequence} for sequence in self.sequences(participant))
+            case "training sequence":
+                yield from ({"sequence": sequence} for sequence in train)
+            case "camera":
+                for sequence in train:
+                    yield from ({"sequence": sequence, "serial": serial} for serial in self.train_serials)
+            case "timestep":
+                for sequence in train:
+                    for timestep in timesteps(participant, sequence):
+                        yield {"sequence": sequence, "timestep": timestep}
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeshBenchmark(Benchmark):
+    """A task whose submission consists of one mesh per image and subtask.
+
+    `image_list` is the package data file that lists the images: participant → [[sequence, timestep, serial], …].
+    """
+
+    image_list: str
+
     @cached_property
-    def mesh_slots(self) -> tuple[MeshSlot, ...]:
-        """Every mesh of a complete submission to both subtasks."""
+    def image_keys(self) -> Mapping[int, tuple[ImageKey, ...]]:
+        """Participant → images."""
+        text = resources.files("nersemble_cli").joinpath("data", self.image_list).read_text("utf-8")
+        return {int(p): tuple(ImageKey(*key) for key in keys) for p, keys in json.loads(text).items()}
+
+    def sequences(self, participant: int) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(sorted(key.sequence for key in self.image_keys[participant])))
+
+    @cached_property
+    def image_serials(self) -> tuple[str, ...]:
+        return tuple(sorted({key.serial for keys in self.image_keys.values() for key in keys}))
+
+    @cached_property
+    def slots(self) -> tuple[MeshSlot, ...]:
         return tuple(
             MeshSlot(participant, key, kind)
             for participant, keys in sorted(self.image_keys.items())
             for key in keys
             for kind in MESH_KINDS
         )
+
+    def keys(self, asset: Asset, participant: int, timesteps: ListTimesteps) -> Iterator[Keys]:
+        yield from (key._asdict() for key in self.image_keys[participant])
 
 
 @dataclass(frozen=True)
@@ -210,7 +287,7 @@ _NVS_FRAMES = {
 _NVS_HOLD_OUT = ("222200046", "222200037", "222200039")
 _NVS_SEQUENCES = {participant: (sequence,) for participant, sequence in _NVS_FRAMES}
 
-NVS = Benchmark(
+NVS = VideoBenchmark(
     name="nvs",
     folder="nvs",
     title="Dynamic Novel View Synthesis",
@@ -240,7 +317,7 @@ MONO_TRAIN_SEQUENCES = (
     "SEN-08-clothes_and_lodging",
 )  # fmt: skip
 
-MONO = Benchmark(
+MONO = VideoBenchmark(
     name="mono",
     folder="mono_flame_avatar",
     title="Monocular FLAME Avatar",
@@ -257,7 +334,7 @@ MONO = Benchmark(
     n_test_frames=_MONO_TEST_FRAMES,
 )
 
-SVFR = Benchmark(
+SVFR = MeshBenchmark(
     name="svfr",
     folder="svfr",
     title="Single-view 3D Face Reconstruction",
@@ -267,10 +344,11 @@ SVFR = Benchmark(
         17, 60, 71, 102, 112, 123, 133, 139, 175, 178, 183, 194, 215, 226, 256, 266, 289, 310, 320, 372,
     ),
     assets=_SVFR_ASSETS,
+    image_list="svfr_images.json",
 )  # fmt: skip
 
 BENCHMARKS: Mapping[str, Benchmark] = {b.name: b for b in (NVS, MONO, SVFR)}
-_ALIASES = {MONO.folder: MONO.name}  # what the official toolkit calls it
+_ALIASES = {b.folder: b.name for b in BENCHMARKS.values()}  # what the official toolkit calls them
 
 T = TypeVar("T")
 
@@ -306,40 +384,13 @@ def choose(kind: str, wanted: Iterable[T], valid: Sequence[T]) -> tuple[T, ...]:
     return tuple(value for value in valid if value in chosen or not chosen)
 
 
-def _keys(
-    benchmark: Benchmark, asset: Asset, participant: int, timesteps: Callable[[int, str], Iterable[int]]
-) -> Iterator[dict[str, Any]]:
-    """What tells a participant's files of one asset apart, as arguments of `BenchmarkFile`."""
-    train = benchmark.train_sequences.get(participant, ())
-    match asset.per:
-        case "participant":
-            yield {}
-        case "sequence":
-            for sequence in dict.fromkeys((*train, *benchmark.test_sequences.get(participant, ()))):
-                yield {"sequence": sequence}
-        case "training sequence":
-            for sequence in train:
-                yield {"sequence": sequence}
-        case "camera":
-            for sequence in train:
-                for serial in benchmark.train_serials:
-                    yield {"sequence": sequence, "serial": serial}
-        case "timestep":
-            for sequence in train:
-                for timestep in timesteps(participant, sequence):
-                    yield {"sequence": sequence, "timestep": timestep}
-        case "image":
-            for key in benchmark.image_keys[participant]:
-                yield key._asdict()
-
-
 def files(
     benchmark: Benchmark,
     assets: Collection[str] | None = None,
     participants: Collection[int] | None = None,
     sequences: Collection[str] | None = None,
     serials: Collection[str] | None = None,
-    timesteps: Callable[[int, str], Iterable[int]] = lambda participant, sequence: (0,),
+    timesteps: ListTimesteps = lambda participant, sequence: (0,),
 ) -> Iterator[BenchmarkFile]:
     """The benchmark's files on the server, by participant and asset.
 
@@ -353,7 +404,7 @@ def files(
         for asset in benchmark.assets:
             if not (asset.by_default if assets is None else asset.name in assets):
                 continue
-            for keys in _keys(benchmark, asset, participant, timesteps):
+            for keys in benchmark.keys(asset, participant, timesteps):
                 if sequences is not None and keys.get("sequence") not in (None, *sequences):
                     continue
                 if serials is not None and keys.get("serial") not in (None, *serials):
@@ -361,7 +412,7 @@ def files(
                 yield BenchmarkFile(benchmark, asset, participant, **keys)
 
 
-def check_slot(benchmark: Benchmark, participant: str | int, sequence: str, serial: str) -> VideoSlot:
+def check_slot(benchmark: VideoBenchmark, participant: str | int, sequence: str, serial: str) -> VideoSlot:
     """The video of a submission that is meant. Raises `UsageError`, listing the valid names, if there is none."""
     number = parse_participant(participant, benchmark)
     (sequence,) = choose(f"test sequence of {number}", [sequence], benchmark.test_sequences[number])

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from nersemble_cli.core.benchmarks import MONO, NVS, Benchmark
+from nersemble_cli.core.benchmarks import Benchmark, VideoBenchmark
 from nersemble_cli.core.errors import InvalidInputError
 from nersemble_cli.core.formats.npy import read_npy_header
 
 Sequence = tuple[int, str]
 CONNECT_AND_READ_TIMEOUT = (3.0, 5.0)
+TRACKING = "flame2023_tracking_v2"
 
 
 @dataclass(frozen=True)
@@ -36,16 +37,17 @@ class FrameCounts:
 
 
 def parse_timesteps(benchmark: Benchmark, document: Any) -> dict[Sequence, range | tuple[int, ...]]:
-    """The timesteps of each sequence in a `metadata.json`; unknown participants and keys are passed over.
+    """The timesteps of each sequence in a `metadata.json`, by (participant, sequence).
 
-    Raises `InvalidInputError` if the document has not the benchmark's form.
+    The server has two forms: one sequence per participant with its timesteps listed, or frame counts of many
+    sequences. Raises `InvalidInputError` for a document of neither form.
     """
     timesteps: dict[Sequence, range | tuple[int, ...]] = {}
     try:
-        if benchmark is NVS:
+        if "sequences" in document:
             for participant, entry in document["sequences"].items():
                 timesteps[int(participant), entry["sequence_name"]] = tuple(map(int, entry["timesteps"]))
-        elif benchmark is MONO:
+        else:
             for participant, entry in document["participants_metadata"].items():
                 for sequence, values in entry["sequences_metadata"].items():
                     timesteps[int(participant), sequence] = range(int(values["n_frames"]))
@@ -106,12 +108,13 @@ def count_tracked_frames(path: Path) -> int | None:
         return None
 
 
-def _from_tracking(benchmark: Benchmark, folder: Path) -> dict[Sequence, int]:
-    asset = next((a for a in benchmark.assets if a.name == "flame2023_tracking_v2"), None)
+def _from_tracking(benchmark: VideoBenchmark, folder: Path) -> dict[Sequence, int]:
+    if not benchmark.has_asset(TRACKING):
+        return {}
+    asset = benchmark.asset(TRACKING)
     counts: dict[Sequence, int] = {}
-    for participant, sequences in benchmark.test_sequences.items() if asset else ():
+    for participant, sequences in benchmark.test_sequences.items():
         for sequence in sequences:
-            assert asset is not None
             path = folder / benchmark.folder / asset.path.format(participant=participant, sequence=sequence)
             if path.is_file() and (n := count_tracked_frames(path)) is not None:
                 counts[participant, sequence] = n
@@ -131,7 +134,7 @@ def _from_server(benchmark: Benchmark, url: str) -> dict[Sequence, int]:
         raise InvalidInputError(f"the server's metadata.json could not be had ({type(error).__name__})") from None
 
 
-def frame_counts(benchmark: Benchmark, folder: Path | None = None, url: str | None = None) -> FrameCounts:
+def frame_counts(benchmark: VideoBenchmark, folder: Path | None = None, url: str | None = None) -> FrameCounts:
     """The frame counts of the sequences to be rendered, each from the first source that knows it.
 
     Sources, in order: `metadata.json` in `folder`, the tracking files there, the server at `url`, and what is

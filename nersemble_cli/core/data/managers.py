@@ -14,7 +14,15 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from nersemble_cli.core.benchmarks import MONO, NVS, SVFR, Benchmark, ImageKey, parse_participant
+from nersemble_cli.core.benchmarks import (
+    MONO,
+    NVS,
+    SVFR,
+    Benchmark,
+    ImageKey,
+    VideoBenchmark,
+    parse_participant,
+)
 from nersemble_cli.core.data import pointcloud
 from nersemble_cli.core.data.cameras import CameraCalibration, load_calibration
 from nersemble_cli.core.data.frame_counts import count_tracked_frames, load_metadata, metadata_path
@@ -111,11 +119,12 @@ class _VideoDataManager(_DataManager):
     damaged files raise `InvalidInputError`.
     """
 
+    benchmark: VideoBenchmark
+
     @property
     def _sequences(self) -> tuple[str, ...]:
         """All sequences of the participant, with videos or not."""
-        train = self.benchmark.train_sequences[self.participant]
-        return train + tuple(s for s in self.benchmark.test_sequences[self.participant] if s not in train)
+        return self.benchmark.sequences(self.participant)
 
     def _explain(self, asset: str, path: Path, **place: Any) -> NoReturn:
         sequence, serial = place.get("sequence"), place.get("serial")
@@ -480,6 +489,16 @@ class SVFRDataManager(_DataManager):
 
     def fetch_hint(self, asset: str, **place: Any) -> str:
         return super().fetch_hint(asset)  # downloads know no smaller part than a participant
+
+
+_MANAGERS = {cls.benchmark.name: cls for cls in (NVSDataManager, MonoFlameAvatarDataManager)}
+
+
+def open_data(
+    benchmark: VideoBenchmark, folder: Path, participant: int
+) -> NVSDataManager | MonoFlameAvatarDataManager:
+    """The data manager of a task with videos."""
+    return _MANAGERS[benchmark.name](folder, participant)
 
 
 def _image_key(key: ImageKey | tuple[str, int, str]) -> ImageKey:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from nersemble_cli.core.benchmarks import Benchmark, files
+from nersemble_cli.core.benchmarks import Benchmark, VideoBenchmark, files
 from nersemble_cli.core.data import frame_counts as metadata
 from nersemble_cli.core.download.fetch import LOCK_POLL, Gauge, fetch
 from nersemble_cli.core.download.http import (
@@ -98,7 +98,7 @@ def default_workers(selection: Selection) -> int:
 
 def check_url(server: Server, benchmark: Benchmark) -> None:
     """Fetches a few bytes of a file that must be there. Raises `NersembleError` if the URL is no good."""
-    path = METADATA if benchmark.has_videos else next(files(benchmark)).path
+    path = METADATA if isinstance(benchmark, VideoBenchmark) else next(files(benchmark)).path
     try:
         read_small(server, f"{benchmark.folder}/{path}", Cancel(), PROBE_SIZE)
     except TransferError as error:
@@ -194,7 +194,7 @@ def _timesteps(
     benchmark: Benchmark, root: Path, server: Server, manifest: Manifest, overwrite: bool, dry_run: bool
 ) -> tuple[Timesteps, tuple[str, ...]]:
     """The timesteps of each sequence, and notes: from metadata.json in the folder, else from the server."""
-    if not benchmark.has_videos:
+    if not isinstance(benchmark, VideoBenchmark):
         return {}, ()
     path = root / METADATA
     if not overwrite:

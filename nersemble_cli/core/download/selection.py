@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from nersemble_cli.core.benchmarks import Benchmark, BenchmarkFile, choose, files, parse_participant
+from nersemble_cli.core.benchmarks import (
+    Benchmark,
+    BenchmarkFile,
+    VideoBenchmark,
+    choose,
+    files,
+    parse_participant,
+)
 from nersemble_cli.core.errors import UsageError, listing
 
 Timesteps = Mapping[tuple[int, str], range | tuple[int, ...]]
@@ -41,16 +48,8 @@ def valid_sequences(benchmark: Benchmark) -> list[str]:
     """The sequences that a download can be restricted to, in the benchmark's order."""
     found: dict[str, None] = {}
     for participant in benchmark.participants:
-        found |= dict.fromkeys(benchmark.train_sequences.get(participant, ()))
-        found |= dict.fromkeys(benchmark.test_sequences.get(participant, ()))
-        found |= dict.fromkeys(sorted(key.sequence for key in benchmark.image_keys.get(participant, ())))
+        found |= dict.fromkeys(benchmark.sequences(participant))
     return list(found)
-
-
-def valid_serials(benchmark: Benchmark) -> list[str]:
-    """The cameras whose images are on the server."""
-    in_images = {key.serial for keys in benchmark.image_keys.values() for key in keys}
-    return [*benchmark.train_serials, *sorted(in_images)]
 
 
 def parse_selection(
@@ -63,11 +62,12 @@ def parse_selection(
 ) -> Selection:
     """What is meant by the options of a command line. Raises `UsageError`, listing the valid names, for others."""
     wanted_serials = split_names(serials)
+    hold_out = benchmark.hold_out_serials if isinstance(benchmark, VideoBenchmark) else ()
     for serial in wanted_serials:
-        if serial in benchmark.hold_out_serials:
+        if serial in hold_out:
             raise UsageError(
                 f"{serial} is a hold-out camera of {benchmark.name}: its videos are not on the server.",
-                f"Cameras to train with: {', '.join(valid_serials(benchmark))}.",
+                f"Cameras to train with: {', '.join(benchmark.image_serials)}.",
             )
     names = [asset.name for asset in benchmark.assets]
     if pointcloud_frames is not None and POINTCLOUDS not in names:
@@ -81,7 +81,7 @@ def parse_selection(
         benchmark,
         participants=choose("participant", numbers, benchmark.participants) if numbers else None,
         sequences=chosen("sequence", split_names(sequences), valid_sequences(benchmark)),
-        serials=chosen("camera", wanted_serials, valid_serials(benchmark)),
+        serials=chosen("camera", wanted_serials, benchmark.image_serials),
         assets=chosen("asset", split_names(assets), names),
         pointcloud_frames=(range(1),)
         if pointcloud_frames is None

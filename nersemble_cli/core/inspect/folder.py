@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from nersemble_cli.core.benchmarks import BENCHMARKS, Benchmark, BenchmarkFile, files
+from nersemble_cli.core.benchmarks import BENCHMARKS, Benchmark, BenchmarkFile, VideoBenchmark, files
 from nersemble_cli.core.data import frame_counts as metadata
 from nersemble_cli.core.download.manifest import Manifest
 from nersemble_cli.core.download.plan import Item, fetch_command, look
@@ -101,7 +101,8 @@ def _all_files(benchmark: Benchmark, folder: Path, participants: Sequence[int]) 
         timesteps = metadata.load_timesteps(benchmark, folder)
     except InvalidInputError:
         timesteps = {}
-    known = {key: range(n) for key, n in benchmark.n_frames.items()} | timesteps
+    built_in = benchmark.n_frames if isinstance(benchmark, VideoBenchmark) else {}
+    known = {key: range(n) for key, n in built_in.items()} | timesteps
     assets = [asset.name for asset in benchmark.assets]
     return files(benchmark, assets, participants, timesteps=lambda p, s: known.get((p, s), range(1)))
 

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from nersemble_cli.core.benchmarks import BENCHMARKS, Benchmark
+from nersemble_cli.core.benchmarks import BENCHMARKS, Benchmark, VideoBenchmark
 from nersemble_cli.core.submission.findings import Finding
 from nersemble_cli.core.submission.members import is_junk
 
@@ -40,10 +40,7 @@ def canonical(path: str) -> str:
 
 def expected_names(benchmark: Benchmark) -> list[str]:
     """Every name that a submission may hold, in order. Landmark files are among them."""
-    names = [slot.path for slot in benchmark.video_slots]
-    for slot in benchmark.mesh_slots:
-        names += [slot.path, slot.landmarks_path]
-    return names
+    return [name for slot in benchmark.slots for name in slot.files]
 
 
 @functools.cache
@@ -76,7 +73,7 @@ def recognise(names: Iterable[str]) -> Benchmark | None:
         return BENCHMARKS["svfr"]
     folders = {name.partition("/")[0] for name in found if name.endswith(".mp4")}
     for benchmark in BENCHMARKS.values():
-        if benchmark.has_videos and folders.intersection(map(str, benchmark.participants)):
+        if isinstance(benchmark, VideoBenchmark) and folders.intersection(map(str, benchmark.participants)):
             return benchmark
     return None
 
@@ -94,7 +91,7 @@ def match(benchmark: Benchmark, names: Collection[str], wrapper: str) -> Matchin
     expected = expected_names(benchmark)
     exact = set(expected)
     near = by_canonical(benchmark.name)
-    stranger_severity = "warning" if benchmark.has_videos else "error"
+    stranger_severity = "warning" if isinstance(benchmark, VideoBenchmark) else "error"
     found = {name.removeprefix(wrapper): name for name in names if name.removeprefix(wrapper) in exact}
     taken = set(found.values())
     findings = []

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nersemble_cli.core import settings
-from nersemble_cli.core.benchmarks import Benchmark, get_benchmark
+from nersemble_cli.core.benchmarks import Benchmark, VideoBenchmark, get_benchmark
 from nersemble_cli.core.data.frame_counts import FrameCounts, frame_counts
 from nersemble_cli.core.errors import EncodingError, InvalidInputError, NersembleError
 from nersemble_cli.core.files import check_target, scratch_folder
@@ -82,7 +82,9 @@ def pack(
     progress = progress or Silent()
     benchmark = get_benchmark(benchmark_name)
     target = check_target(zip_path, overwrite)
-    counts = frame_counts(benchmark, settings.existing_folder(folder), settings.find_url())
+    counts = FrameCounts({}, {}, ())
+    if isinstance(benchmark, VideoBenchmark):
+        counts = frame_counts(benchmark, settings.existing_folder(folder), settings.find_url())
     renders = scan(benchmark, renders_folder, counts, progress)
     if allow_incomplete:
         demote(renders.report, INCOMPLETE)
@@ -93,7 +95,9 @@ def pack(
     if dry_run or not renders.report.valid:
         return packed
     with scratch_folder(target) as scratch:
-        checked = _encode_all(renders, counts, scratch, workers, crf, packed, progress)
+        checked = {}
+        if isinstance(benchmark, VideoBenchmark):
+            checked = _encode_all(renders, benchmark, counts, scratch, workers, crf, packed, progress)
         part = scratch / "submission.zip"
         encoded = {name: scratch / name for name in checked}
         write_zip(part, {**renders.files, **encoded}, consume=encoded)
@@ -117,6 +121,7 @@ def _count(renders: Renders) -> int:
 
 def _encode_all(
     renders: Renders,
+    benchmark: VideoBenchmark,
     counts: FrameCounts,
     scratch: Path,
     workers: int | None,
@@ -125,7 +130,6 @@ def _encode_all(
     progress: Progress,
 ) -> dict[str, VideoReport]:
     """Encodes the videos that are folders of frames, and checks each while the next one is encoded."""
-    benchmark = renders.benchmark
     sources = [video for video in renders.videos if video.frames]
     if not sources:
         return {}
@@ -139,7 +143,6 @@ def _encode_all(
         with encoding:
             cancel.check()
             frames = _read_frames(source, progress)
-            assert benchmark.fps is not None
             try:
                 encode_video(frames, path, benchmark.width, benchmark.height, benchmark.fps, crf, cancel)
             except EncodingError as error:
@@ -164,7 +167,7 @@ def _read_frames(source: VideoSource, progress: Progress) -> Iterator[NDArray[np
 
 
 def _check_encoded(
-    benchmark: Benchmark, source: VideoSource, path: Path, counts: FrameCounts, cancel: Cancel
+    benchmark: VideoBenchmark, source: VideoSource, path: Path, counts: FrameCounts, cancel: Cancel
 ) -> tuple[VideoReport, list[float]]:
     n = len(source.frames)
     samples = {(2 * i + 1) * n // (2 * PSNR_FRAMES) for i in range(PSNR_FRAMES)}

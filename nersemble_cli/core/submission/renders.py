@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
-from nersemble_cli.core.benchmarks import Benchmark, VideoSlot
+from nersemble_cli.core.benchmarks import Benchmark, MeshBenchmark, VideoBenchmark, VideoSlot
 from nersemble_cli.core.data.frame_counts import FrameCounts
 from nersemble_cli.core.errors import InvalidInputError, UsageError, listing
 from nersemble_cli.core.formats.png import check_png
@@ -63,21 +63,21 @@ def scan(
         raise UsageError(f"{folder} {what}.", f"Give the folder that holds {_example(benchmark)}")
     report = Report(str(folder), benchmark.name, "full")
     renders = Renders(benchmark, folder, report)
-    if benchmark.has_videos:
+    if isinstance(benchmark, VideoBenchmark):
         report.frame_counts_from = counts.sources
         report.notes += counts.notes
-        _scan_videos(renders, counts, progress or Silent())
-    else:
-        _scan_meshes(renders, progress or Silent())
+        _scan_videos(renders, benchmark, counts, progress or Silent())
+    elif isinstance(benchmark, MeshBenchmark):
+        _scan_meshes(renders, benchmark, progress or Silent())
     report.sort()
     return renders
 
 
 def _example(benchmark: Benchmark) -> str:
-    if benchmark.has_videos:
-        slot = benchmark.video_slots[0]
-        return f"{slot.path.removesuffix('.mp4')}/00000.png and so on."
-    return f"{benchmark.mesh_slots[0].path} and so on."
+    path = benchmark.slots[0].path
+    if isinstance(benchmark, VideoBenchmark):
+        path = f"{path.removesuffix('.mp4')}/00000.png"
+    return f"{path} and so on."
 
 
 def _entries(folder: Path, depth: int) -> list[Path]:
@@ -112,13 +112,13 @@ def _explain_nothing_found(renders: Renders) -> None:
     )
 
 
-def _scan_videos(renders: Renders, counts: FrameCounts, progress: Progress) -> None:
-    benchmark, report = renders.benchmark, renders.report
+def _scan_videos(renders: Renders, benchmark: VideoBenchmark, counts: FrameCounts, progress: Progress) -> None:
+    report = renders.report
     by_name: dict[str, list[Path]] = defaultdict(list)
     for path in _entries(renders.folder, 3):
         name = canonical(str(path.relative_to(renders.folder)))
         by_name[name if path.is_dir() else name.removesuffix(".mp4") + ".mp4"].append(path)
-    for slot in benchmark.video_slots:
+    for slot in benchmark.slots:
         name = canonical(slot.path)
         candidates = by_name.pop(name.removesuffix(".mp4"), []) + by_name.pop(name, [])
         if not candidates:
@@ -138,7 +138,7 @@ def _scan_videos(renders: Renders, counts: FrameCounts, progress: Progress) -> N
         else:
             renders.videos.append(VideoSource(slot, candidates[0]))
             renders.files[slot.path] = candidates[0]
-    if not renders.videos and len(report.findings) == len(benchmark.video_slots):
+    if not renders.videos and len(report.findings) == len(benchmark.slots):
         _explain_nothing_found(renders)
     _leave_out(renders, [path for paths in by_name.values() for path in paths])
 
@@ -208,7 +208,7 @@ def _frames_in(folder: Path, slot: VideoSlot, report: Report) -> tuple[Path, ...
 
 
 def _check_frames(
-    benchmark: Benchmark, source: VideoSource, expected: int | None, progress: Progress, cancel: Cancel
+    benchmark: VideoBenchmark, source: VideoSource, expected: int | None, progress: Progress, cancel: Cancel
 ) -> tuple[VideoReport, Counter[str]]:
     path, n = source.slot.path, len(source.frames)
     findings = []
@@ -242,8 +242,8 @@ def _check_frames(
     return video, conversions
 
 
-def _scan_meshes(renders: Renders, progress: Progress) -> None:
-    by_name = by_canonical(renders.benchmark.name)
+def _scan_meshes(renders: Renders, benchmark: MeshBenchmark, progress: Progress) -> None:
+    by_name = by_canonical(benchmark.name)
     strangers = []
     for path in _entries(renders.folder, 3):
         name = by_name.get(canonical(str(path.relative_to(renders.folder))))
@@ -260,7 +260,7 @@ def _scan_meshes(renders: Renders, progress: Progress) -> None:
         _explain_nothing_found(renders)
     _leave_out(renders, strangers)
     members = {name: FileMember(name, path) for name, path in renders.files.items()}
-    check_meshes(renders.report, renders.benchmark, members, closed=set(), quick=False, progress=progress)
+    check_meshes(renders.report, benchmark, members, closed=set(), quick=False, progress=progress)
 
 
 def demote(report: Report, codes: frozenset[str]) -> None:

@@ -8,7 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from nersemble_cli.core import settings
-from nersemble_cli.core.benchmarks import Benchmark, MeshSlot, VideoSlot, get_benchmark
+from nersemble_cli.core.benchmarks import (
+    Benchmark,
+    MeshBenchmark,
+    MeshSlot,
+    VideoBenchmark,
+    VideoSlot,
+    get_benchmark,
+)
 from nersemble_cli.core.data.frame_counts import FrameCounts, frame_counts
 from nersemble_cli.core.errors import UsageError
 from nersemble_cli.core.submission import names
@@ -45,7 +52,7 @@ def validate_submission(
         raise UsageError(f"{zip_path} {what}.", hint)
     data_folder = settings.existing_folder(Path(folder) if folder is not None else None)
 
-    def counts(chosen: Benchmark) -> FrameCounts:
+    def counts(chosen: VideoBenchmark) -> FrameCounts:
         return frame_counts(chosen, data_folder, settings.find_url())
 
     return check_zip(zip_path, task, counts, quick=quick, progress=progress, workers=workers)
@@ -54,7 +61,7 @@ def validate_submission(
 def check_zip(
     zip_path: Path,
     benchmark: Benchmark | None,
-    counts: Callable[[Benchmark], FrameCounts],
+    counts: Callable[[VideoBenchmark], FrameCounts],
     *,
     quick: bool = False,
     progress: Progress | None = None,
@@ -93,7 +100,7 @@ def check_zip(
         ]
         found = {name: members[actual] for name, actual in matching.found.items()}
         closed = {name for name, actual in matching.found.items() if actual in flaws}
-        if benchmark.has_videos:
+        if isinstance(benchmark, VideoBenchmark):
             frames = counts(benchmark)
             report.frame_counts_from = frames.sources
             report.notes += frames.notes
@@ -101,7 +108,7 @@ def check_zip(
                 report, benchmark, found, frames, closed=closed, quick=quick,
                 progress=progress, workers=workers, checked=checked,
             )  # fmt: skip
-        else:
+        elif isinstance(benchmark, MeshBenchmark):
             check_meshes(report, benchmark, found, closed=closed, quick=quick, progress=progress)
     report.sort()
     return report
@@ -109,7 +116,7 @@ def check_zip(
 
 def check_videos(
     report: Report,
-    benchmark: Benchmark,
+    benchmark: VideoBenchmark,
     found: Mapping[str, Member],
     frames: FrameCounts,
     *,
@@ -123,7 +130,7 @@ def check_videos(
     missing. Those in `closed` are there but must not be opened."""
     progress, checked = progress or Silent(), checked or {}
     slots = []
-    for slot in benchmark.video_slots:
+    for slot in benchmark.slots:
         if slot.path not in found:
             report.findings.append(missing_file(slot))
         elif slot.path not in closed:
@@ -164,11 +171,13 @@ def _damage(member: Member) -> Finding | None:
     return None
 
 
-def check_totals(benchmark: Benchmark, videos: Mapping[str, VideoReport], frames: FrameCounts) -> list[Finding]:
+def check_totals(
+    benchmark: VideoBenchmark, videos: Mapping[str, VideoReport], frames: FrameCounts
+) -> list[Finding]:
     """Where only a participant's sum is known: cameras must agree, and the sum must be right."""
     findings = []
     lengths: dict[int, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
-    for slot in benchmark.video_slots:
+    for slot in benchmark.slots:
         video = videos.get(slot.path)
         if slot.participant in frames.totals and video and video.num_frames is not None:
             lengths[slot.participant][slot.sequence][slot.path] = video.num_frames
@@ -212,7 +221,7 @@ def check_totals(benchmark: Benchmark, videos: Mapping[str, VideoReport], frames
 
 def check_meshes(
     report: Report,
-    benchmark: Benchmark,
+    benchmark: MeshBenchmark,
     found: Mapping[str, Member],
     *,
     closed: set[str],
@@ -223,12 +232,12 @@ def check_meshes(
     `closed` are there but must not be opened."""
     progress = progress or Silent()
     slots = []
-    begun = {slot.kind for slot in benchmark.mesh_slots if slot.path in found or slot.landmarks_path in found}
+    begun = {slot.kind for slot in benchmark.slots if slot.path in found or slot.landmarks_path in found}
     if not begun:
         message = "It holds neither posed nor neutral meshes."
         expected = "mesh_posed.ply or mesh_neutral.ply for each of the 391 images"
         report.findings.append(Finding("missing_task", None, message, expected=expected, actual=[]))
-    for slot in benchmark.mesh_slots:
+    for slot in benchmark.slots:
         if slot.kind not in begun:
             continue
         if slot.path not in found:

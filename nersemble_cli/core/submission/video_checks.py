@@ -10,7 +10,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from nersemble_cli.core.benchmarks import Benchmark
+from nersemble_cli.core.benchmarks import VideoBenchmark
 from nersemble_cli.core.errors import InvalidInputError, listing
 from nersemble_cli.core.submission.findings import Finding, VideoReport
 from nersemble_cli.core.submission.members import UNREADABLE, Member
@@ -40,7 +40,7 @@ CONTAINER = "mp4"
 
 def check_video(
     member: Member,
-    benchmark: Benchmark,
+    benchmark: VideoBenchmark,
     expected_frames: int | None,
     *,
     decode: bool = True,
@@ -115,7 +115,7 @@ def wrong_frame_count(path: str, expected: int, actual: int | None) -> Finding:
     )
 
 
-def wrong_resolution(path: str, benchmark: Benchmark, width: int, height: int, of: str = "It is") -> Finding:
+def wrong_resolution(path: str, benchmark: VideoBenchmark, width: int, height: int, of: str = "It is") -> Finding:
     """The finding, saying so if width and height are swapped."""
     swapped = (width, height) == (benchmark.height, benchmark.width) and width != height
     return Finding(
@@ -142,7 +142,7 @@ def _read_header(path: str, stream: av.VideoStream) -> VideoReport:
 
 
 def _check_header(
-    report: VideoReport, benchmark: Benchmark, container: av.container.InputContainer, stream: av.VideoStream
+    report: VideoReport, benchmark: VideoBenchmark, container: av.container.InputContainer, stream: av.VideoStream
 ) -> list[Finding]:
     findings = []
 
@@ -151,7 +151,6 @@ def _check_header(
 
     if (report.width, report.height) != (benchmark.width, benchmark.height):
         findings.append(wrong_resolution(report.path, benchmark, report.width or 0, report.height or 0))
-    assert benchmark.fps is not None
     fps = float(benchmark.fps)
     if report.fps is None or abs(report.fps - fps) > 0.01:
         actual = round(report.fps, 3) if report.fps else None

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nersemble_cli.core.benchmarks import MONO, NVS, SVFR, Benchmark, check_mesh_slot, check_slot
+from nersemble_cli.core.benchmarks import (
+    MONO,
+    NVS,
+    SVFR,
+    VideoBenchmark,
+    check_mesh_slot,
+    check_slot,
+)
 from nersemble_cli.core.errors import InvalidInputError
 from nersemble_cli.core.files import check_target, scratch_folder
 from nersemble_cli.core.formats.ply import Mesh, mesh_to_ply
@@ -126,10 +133,10 @@ class _SubmissionDataWriter:
 
 
 class _VideoSubmissionDataWriter(_SubmissionDataWriter):
-    _benchmark: Benchmark
+    _benchmark: VideoBenchmark
 
     def _expected(self) -> list[str]:
-        return [slot.path for slot in self._benchmark.video_slots]
+        return [slot.path for slot in self._benchmark.slots]
 
     def add_video(
         self, participant_id: int, sequence_name: str, serial: str, frames: Iterable[NDArray[np.uint8]]
@@ -142,7 +149,6 @@ class _VideoSubmissionDataWriter(_SubmissionDataWriter):
         sequence's is a warning, as `nersemble validate` will say.
         """
         slot = check_slot(self._benchmark, participant_id, sequence_name, serial)
-        assert self._benchmark.fps is not None
         with self._new_file(slot.path) as path:
             n = encode_video(frames, path, self._benchmark.width, self._benchmark.height, self._benchmark.fps)
         expected = self._benchmark.n_frames.get((slot.participant, slot.sequence), n)
@@ -170,7 +176,7 @@ class SVFRSubmissionDataWriter(_SubmissionDataWriter):
 
     def _expected(self) -> list[str]:
         begun = {name.rsplit("_", 1)[1] for name in self._files if name.endswith(".ply")}
-        return [slot.path for slot in SVFR.mesh_slots if f"{slot.kind}.ply" in begun]
+        return [slot.path for slot in SVFR.slots if f"{slot.kind}.ply" in begun]
 
     def add_posed_mesh(
         self,

@@ -14,7 +14,16 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nersemble_cli.core.benchmarks import BENCHMARKS, MONO, NVS, SVFR, Benchmark, get_benchmark
+from nersemble_cli.core.benchmarks import (
+    BENCHMARKS,
+    MONO,
+    NVS,
+    SVFR,
+    Benchmark,
+    MeshBenchmark,
+    VideoBenchmark,
+    get_benchmark,
+)
 from nersemble_cli.core.flame.tracking import FlameTracking, euler_xyz_to_matrix
 from nersemble_cli.core.synthetic.head import make_flame_model, make_look
 from nersemble_cli.core.synthetic.render import make_rig, render, shade, vertex_normals
@@ -208,7 +217,7 @@ def png(rgb: NDArray[np.uint8]) -> bytes:
 
 @dataclass(frozen=True)
 class _Video:
-    benchmark: Benchmark
+    benchmark: VideoBenchmark
     participant: int
     sequence: str
     serial: str
@@ -217,7 +226,6 @@ class _Video:
 def _write_videos(folder: Path, video: _Video, recipe: Recipe) -> None:
     """The images and the alpha maps of one camera."""
     benchmark = video.benchmark
-    assert benchmark.fps is not None
     views = [
         render_view(benchmark, video.participant, video.sequence, t, video.serial, recipe)
         for t in range(recipe.n_frames)
@@ -235,7 +243,7 @@ def _write_json(path: Path, document: Any) -> None:
     path.write_text(json.dumps(document, indent=1), "utf-8")
 
 
-def _write_calibration(folder: Path, benchmark: Benchmark, participant: int, recipe: Recipe) -> None:
+def _write_calibration(folder: Path, benchmark: VideoBenchmark, participant: int, recipe: Recipe) -> None:
     serials = (*benchmark.train_serials, *benchmark.hold_out_serials)
     poses, intrinsics = recipe.rig(benchmark)
     document = {
@@ -246,18 +254,18 @@ def _write_calibration(folder: Path, benchmark: Benchmark, participant: int, rec
     _write_json(path, document)
 
 
-def _metadata(benchmark: Benchmark, recipe: Recipe) -> Any:
+def _metadata(benchmark: VideoBenchmark, recipe: Recipe) -> Any:
     """A `metadata.json` that gives every sequence of the benchmark the recipe's number of frames."""
     n = recipe.n_frames
-    if benchmark is NVS:
+    if benchmark.has_asset("pointclouds"):
         entries = {
-            str(p): {"sequence_name": s, "timesteps": list(range(n))} for p, (s,) in NVS.test_sequences.items()
+            str(p): {"sequence_name": s, "timesteps": list(range(n))}
+            for p, (s,) in benchmark.test_sequences.items()
         }
         return {"synthetic": True, "sequences": entries}
     participants = {}
-    for p in MONO.participants:
-        sequences = (*MONO.train_sequences[p], *MONO.test_sequences[p])
-        participants[str(p)] = {"sequences_metadata": {s: {"n_frames": n} for s in sequences}}
+    for p in benchmark.participants:
+        participants[str(p)] = {"sequences_metadata": {s: {"n_frames": n} for s in benchmark.sequences(p)}}
     return {"synthetic": True, "participants_metadata": participants}
 
 
@@ -292,21 +300,23 @@ def make_benchmark(
     videos: list[_Video] = []
     for name, people in wanted.items():
         benchmark = get_benchmark(name)
-        if benchmark is SVFR:
+        if isinstance(benchmark, MeshBenchmark):
             for participant in people:
-                _write_svfr(folder, participant, images_per_participant, recipe)
+                _write_images(folder, benchmark, participant, images_per_participant, recipe)
             continue
+        assert isinstance(benchmark, VideoBenchmark)
         _write_json(folder / benchmark.folder / "metadata.json", _metadata(benchmark, recipe))
         for participant in people:
             _write_calibration(folder, benchmark, participant, recipe)
             train = benchmark.train_sequences[participant]
             chosen = [s for s in train if sequences is None or s in sequences]
-            cameras = [s for s in benchmark.train_serials if serials is None or s in serials or benchmark is MONO]
+            is_one_camera = len(benchmark.train_serials) == 1  # a choice of cameras is meant for NVS
+            cameras = [s for s in benchmark.train_serials if serials is None or s in serials or is_one_camera]
             videos += [_Video(benchmark, participant, s, c) for s in chosen for c in cameras]
-            if benchmark is MONO:
-                for sequence in (*chosen, *MONO.test_sequences[participant]):
+            if benchmark.has_asset("flame2023_tracking_v2"):
+                for sequence in (*chosen, *benchmark.test_sequences[participant]):
                     _write_tracking(folder, participant, sequence, recipe)
-            else:
+            if benchmark.has_asset("pointclouds"):
                 for sequence in chosen:
                     _write_pointclouds(folder, participant, sequence, pointclouds, recipe)
     for _ in in_threads(lambda video, _: _write_videos(folder, video, recipe), videos, cpu_count()):
@@ -323,13 +333,13 @@ def _write_pointclouds(
         write_pcd(path, *sample_surface(participant, sequence, timestep, recipe), encoding=recipe.encoding)
 
 
-def _write_svfr(folder: Path, participant: int, n_images: int, recipe: Recipe) -> None:
-    for key in SVFR.image_keys[participant][:n_images]:
+def _write_images(folder: Path, benchmark: MeshBenchmark, participant: int, n_images: int, recipe: Recipe) -> None:
+    for key in benchmark.image_keys[participant][:n_images]:
         place = key._asdict()
-        path = folder / SVFR.folder / SVFR.asset("images").path.format(participant=participant, **place)
+        path = folder / benchmark.folder / benchmark.asset("images").path.format(participant=participant, **place)
         path.parent.mkdir(parents=True, exist_ok=True)
         still = Recipe(n_frames=key.timestep + 1, scale=recipe.scale)
-        rgb, _ = render_view(SVFR, participant, key.sequence, key.timestep, key.serial, still)
+        rgb, _ = render_view(benchmark, participant, key.sequence, key.timestep, key.serial, still)
         path.write_bytes(png(rgb))
 
 

@@ -6,13 +6,13 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from nersemble_cli.core.benchmarks import Benchmark, VideoSlot
+from nersemble_cli.core.benchmarks import VideoBenchmark, VideoSlot
 from nersemble_cli.core.synthetic.benchmark import Recipe, png, render_frames
 from nersemble_cli.core.threads import cpu_count, in_threads
 from nersemble_cli.core.video.encode import encode_video
 
 
-def write_renders(folder: Path, benchmark: Benchmark, recipe: Recipe) -> Path:
+def write_renders(folder: Path, benchmark: VideoBenchmark, recipe: Recipe) -> Path:
     """PNGs of every frame that a submission must hold, as `nersemble pack` reads them."""
 
     def write(slot: VideoSlot) -> None:
@@ -22,20 +22,19 @@ def write_renders(folder: Path, benchmark: Benchmark, recipe: Recipe) -> Path:
         for timestep, frame in enumerate(frames):
             (target / f"{timestep:05d}.png").write_bytes(png(frame))
 
-    for _ in in_threads(lambda slot, _: write(slot), benchmark.video_slots, cpu_count()):
+    for _ in in_threads(lambda slot, _: write(slot), benchmark.slots, cpu_count()):
         pass
     return folder
 
 
-def plant_mistakes(submission: Path, target: Path, benchmark: Benchmark, recipe: Recipe) -> Path:
+def plant_mistakes(submission: Path, target: Path, benchmark: VideoBenchmark, recipe: Recipe) -> Path:
     """A copy of a video submission with mistakes: a video lacks a frame, one is damaged, one is missing."""
-    short, damaged, missing = benchmark.video_slots[:3]
+    short, damaged, missing = benchmark.slots[:3]
     with zipfile.ZipFile(submission) as source:
         files = {name: source.read(name) for name in source.namelist()}
     with tempfile.TemporaryDirectory() as place:
         video = Path(place) / "short.mp4"
         frames = list(render_frames(benchmark, short.participant, short.sequence, short.serial, recipe))
-        assert benchmark.fps is not None
         encode_video(frames[:-1], video, benchmark.width, benchmark.height, benchmark.fps)
         files[short.path] = video.read_bytes()
     data = bytearray(files[damaged.path])

@@ -17,6 +17,8 @@ import pytest
 
 from tests.conftest import ROOT, missing, write_program
 
+pytestmark = pytest.mark.slow
+
 COMPLETIONS = ROOT / "completions"
 SHELLS = ("bash", "zsh", "fish")
 PATIENCE = 30.0  # seconds

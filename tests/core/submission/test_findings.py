@@ -10,9 +10,11 @@ import pytest
 from nersemble_cli.core.submission.findings import CODES
 from tests import made_up
 from tests.broken import RECIPES
-from tests.conftest import Run
+from tests.conftest import ROOT, Run
 
-README = Path(__file__).parent.parent / "README.md"
+pytestmark = pytest.mark.slow
+
+README = ROOT / "README.md"
 
 
 def test_every_code_has_a_recipe() -> None:

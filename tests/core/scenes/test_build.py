@@ -49,6 +49,8 @@ from nersemble_cli.core.synthetic.benchmark import write_pcd
 from nersemble_cli.core.synthetic.render import make_rig
 from tests.conftest import missing
 
+pytestmark = pytest.mark.slow
+
 if TYPE_CHECKING:
     import pyvista as pv
 

@@ -16,7 +16,9 @@ from nersemble_cli.cli import visualize
 from nersemble_cli.core.benchmarks import FLAME_VERTEX_COUNT, MONO
 from nersemble_cli.core.formats.png import read_rgb
 from nersemble_cli.core.scenes import display
-from tests.conftest import Run
+from tests.conftest import ROOT, Run
+
+pytestmark = pytest.mark.slow
 
 SIZE = ("--size", "240x180")
 
@@ -225,7 +227,8 @@ def test_no_flame_model(run: Run) -> None:
 @pytest.mark.usefixtures("drawing")
 def test_no_torch(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.delitem(sys.modules, "nersemble_cli.core.flame.layer", raising=False)
+    for module in ("layer", "provider"):
+        monkeypatch.delitem(sys.modules, f"nersemble_cli.core.flame.{module}", raising=False)
     result = run("visualize", "flame", "393", "-o", "a.png")
     assert result.status == 2
     assert "nersemble-cli[flame]" in result.err
@@ -246,7 +249,7 @@ def test_a_process_of_its_own_says_nothing_but_the_path(synthetic: Path, tmp_pat
     command = [sys.executable, "-m", "nersemble_cli", "visualize", "pointcloud", "388", "-f", str(synthetic)]
     done = subprocess.run(
         [*command, "-o", str(tmp_path / "a.png"), *SIZE],
-        capture_output=True, text=True, cwd=Path(__file__).parent.parent, check=False,
+        capture_output=True, text=True, cwd=ROOT, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{tmp_path / 'a.png'}\n", "")
 

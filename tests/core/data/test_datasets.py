@@ -19,6 +19,8 @@ from nersemble_cli.core.video.encode import encode_video
 from nersemble_cli.core.video.reader import close_readers
 from tests.made_up import RECIPE
 
+pytestmark = pytest.mark.slow
+
 N = RECIPE.n_frames
 HAS_FORK = "fork" in multiprocessing.get_all_start_methods()
 

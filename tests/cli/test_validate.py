@@ -16,7 +16,7 @@ from nersemble_cli.core.benchmarks import MONO, NVS, SVFR
 from nersemble_cli.core.submission.findings import Report
 from tests import made_up
 from tests.broken import LANDMARKS, MESH, VIDEO, patch_headers, quads_ply
-from tests.conftest import Run
+from tests.conftest import ROOT, Run
 from tests.made_up import Files
 
 
@@ -148,8 +148,8 @@ def test_nearly_right_name_is_told_and_its_video_checked(
 @pytest.mark.parametrize(
     ("slot", "wrong", "reason"),
     [
-        (SVFR.mesh_slots[0], ("017/", "17/"), "participants have three digits"),
-        (next(s for s in SVFR.mesh_slots if s.key.timestep < 100), ("_0", "_"), "timesteps are padded"),
+        (SVFR.slots[0], ("017/", "17/"), "participants have three digits"),
+        (next(s for s in SVFR.slots if s.key.timestep < 100), ("_0", "_"), "timesteps are padded"),
     ],
 )
 def test_unpadded_name_of_a_mesh_is_told(slot, wrong, reason: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -296,7 +296,7 @@ def test_stray_file_beside_a_wrapper_does_not_hide_it(tmp_path: Path, folder: Pa
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_any_encoding_of_the_streams_will_do(encoding: str, tmp_path: Path, folder: Path) -> None:
     path = made_up.write_zip(tmp_path / "é.zip", made_up.nvs() | {VIDEO: made_up.video("nvs", 2)})
-    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = os.environ | {"PYTHONIOENCODING": encoding, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "nersemble_cli", "validate", str(path), "-f", str(folder)]
     for extra in ([], ["--json"]):
         done = subprocess.run([*command, *extra], env=environment, capture_output=True, check=False)

@@ -14,6 +14,8 @@ from nersemble_cli.core.submission.validation import validate_submission
 from nersemble_cli.core.synthetic.server import serving
 from tests.conftest import Played, Run
 
+pytestmark = pytest.mark.slow
+
 
 def test_demo_runs_the_real_commands(played: Played) -> None:
     _, done = played

@@ -25,6 +25,7 @@ from nersemble_cli.core.flame.provider import FlameProvider
 from nersemble_cli.core.flame.tracking import FlameTracking
 from nersemble_cli.core.synthetic.benchmark import make_tracking, pose_vertices
 from nersemble_cli.core.synthetic.head import make_flame_model
+from tests.conftest import ROOT
 
 N = 7
 
@@ -435,7 +436,7 @@ def test_without_torch_the_pip_command_is_told(tmp_path: Path) -> None:
         "try:\n  nersemble_cli.FlameProvider\n"
         "except nersemble_cli.NersembleError as error:\n  print(error)"
     )
-    paths = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[1])])
+    paths = os.pathsep.join([str(tmp_path), str(ROOT)])
     command = [sys.executable, "-c", code]
     done = subprocess.run(
         command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=True

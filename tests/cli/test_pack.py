@@ -20,7 +20,9 @@ from nersemble_cli.core.benchmarks import MONO, NVS, SVFR
 from nersemble_cli.core.formats.png import read_rgb
 from nersemble_cli.core.video.encode import encode_command, find_ffmpeg
 from tests import made_up
-from tests.conftest import Run
+from tests.conftest import ROOT, Run
+
+pytestmark = pytest.mark.slow
 
 CAMERA = "475/HAIR/cam_222200037"
 VIDEO = f"{CAMERA}.mp4"
@@ -353,7 +355,7 @@ def test_interrupt_in_the_middle_of_an_encode_leaves_nothing(
     process = subprocess.Popen(
         [*command, "--allow-incomplete", "-f", str(folder)],
         stderr=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         text=True,
     )
     deadline = time.monotonic() + 60
@@ -376,4 +378,4 @@ def test_one_kind_of_mesh_is_enough(run: Run, tmp_path: Path) -> None:
     renders = made_up.write_mesh_renders(tmp_path / "renders", made_up.svfr("neutral"))
     result = run("pack", "svfr", renders, tmp_path / "out.zip")
     assert result.status == 0
-    assert f"{len(SVFR.mesh_slots) // 2} meshes" in result.out
+    assert f"{len(SVFR.slots) // 2} meshes" in result.out

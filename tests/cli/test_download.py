@@ -15,11 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from nersemble_cli.core.benchmarks import MONO, NVS, SVFR
+from nersemble_cli.core.benchmarks import MONO, NVS, SVFR, VideoBenchmark
 from nersemble_cli.core.download import batch as core
 from nersemble_cli.core.download import fetch as transfer
+from nersemble_cli.core.download import http
 from nersemble_cli.core.download.manifest import FILE_NAME
-from tests.conftest import Result, Run
+from tests.conftest import ROOT, Result, Run
 from tests.fault_server import Fault, FaultServer, benchmark_content, large_video
 
 SECRETS = ("s3cret", "127.0.0.1")
@@ -38,10 +39,8 @@ def server() -> Iterator[FaultServer]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    patience = functools.partial(
-        transfer.Patience, attempts=3, first_wait=0.01, connect_timeout=1.0, read_timeout=0.3
-    )
-    monkeypatch.setattr(transfer, "Patience", patience)
+    patience = functools.partial(http.Patience, attempts=3, first_wait=0.01, connect_timeout=1.0, read_timeout=0.3)
+    monkeypatch.setattr(http, "Patience", patience)
 
 
 @pytest.fixture
@@ -100,7 +99,7 @@ def test_fetches_what_is_asked_for(
     result = download(benchmark.name, *arguments)
     assert result.status == 0, result.err
     got = on_disk(target)
-    assert len(got) == n_files + benchmark.has_videos  # and metadata.json
+    assert len(got) == n_files + isinstance(benchmark, VideoBenchmark)  # and metadata.json
     assert all(server.served[name] == data for name, data in got.items())
     assert f"{n_files:,} files fetched" in result.out
 
@@ -539,7 +538,7 @@ def command(server: FaultServer, target: Path, *arguments: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
+    return os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 def test_two_at_once(server: FaultServer, target: Path) -> None:

@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import trimesh
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import nersemble_cli
 from nersemble_cli import (
@@ -18,13 +20,15 @@ from nersemble_cli import (
     SVFRSubmissionDataWriter,
     validate_submission,
 )
-from nersemble_cli.core.benchmarks import NVS, SVFR
+from nersemble_cli.core.benchmarks import MONO, NVS, SVFR
 from nersemble_cli.core.formats.ply import read_ply
-from nersemble_cli.core.submission.writer import SubmissionIncompleteWarning
+from nersemble_cli.core.submission.writer import SubmissionIncompleteWarning, write_zip
 from tests import made_up
 
-KEY = SVFR.mesh_slots[0].key
-PERSON = SVFR.mesh_slots[0].participant
+pytestmark = pytest.mark.slow
+
+KEY = SVFR.slots[0].key
+PERSON = SVFR.slots[0].participant
 
 
 def mesh(n: int = 5023) -> trimesh.Trimesh:
@@ -57,7 +61,6 @@ def test_wrong_number_of_frames_and_missing_videos_are_warned_of(path: Path) -> 
 
 
 def test_complete_mono_submission_is_valid(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nersemble_cli.core.benchmarks import MONO
 
     def copied(frames: object, target: Path, *_: object) -> int:
         target.write_bytes(made_up.video("mono"))
@@ -65,7 +68,7 @@ def test_complete_mono_submission_is_valid(path: Path, folder: Path, monkeypatch
 
     monkeypatch.setattr("nersemble_cli.core.submission.writer.encode_video", copied)
     with MonoFlameAvatarSubmissionDataWriter(path) as writer:
-        for slot in MONO.video_slots:
+        for slot in MONO.slots:
             writer.add_video(slot.participant, slot.sequence, slot.serial, [])
     assert validate_submission(path, folder=folder).findings == []
 
@@ -120,7 +123,7 @@ def test_mesh_keeps_its_vertices_and_their_order(path: Path) -> None:
     with pytest.warns(SubmissionIncompleteWarning), SVFRSubmissionDataWriter(path) as writer:
         writer.add_neutral_mesh(PERSON, *KEY, mesh())
     with zipfile.ZipFile(path) as archive:
-        read = read_ply(archive.read(SVFR.mesh_slots[1].path))
+        read = read_ply(archive.read(SVFR.slots[1].path))
     assert np.array_equal(read.vertices.astype(np.float32), made_up.face_vertices())
     assert np.array_equal(read.faces, made_up.face_triangles())
 
@@ -185,3 +188,21 @@ def test_unknown_image_is_refused(path: Path) -> None:
         SVFRSubmissionDataWriter(path) as writer,
     ):
         writer.add_posed_mesh(PERSON, "FREE", 1, "222200037", mesh())
+
+
+@given(st.dictionaries(st.text("abc/", min_size=1, max_size=5), st.binary(max_size=99), max_size=5))
+@settings(max_examples=20, deadline=None)
+def test_zip_has_the_same_bytes_for_the_same_files(
+    tmp_path_factory: pytest.TempPathFactory, contents: dict[str, bytes]
+) -> None:
+    folder = tmp_path_factory.mktemp("zip")
+    files = {}
+    for i, (name, data) in enumerate(contents.items()):
+        files[name] = folder / str(i)
+        files[name].write_bytes(data)
+    write_zip(folder / "a.zip", files)
+    write_zip(folder / "b.zip", dict(reversed(files.items())), consume=files)
+    assert (folder / "a.zip").read_bytes() == (folder / "b.zip").read_bytes()
+    with zipfile.ZipFile(folder / "a.zip") as archive:
+        assert {name: archive.read(name) for name in archive.namelist()} == contents
+    assert not any(path.exists() for path in files.values())
