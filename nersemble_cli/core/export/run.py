@@ -1,0 +1,212 @@
+"""Carrying out an export: what is missing is written, whole files only, and nothing else is touched."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nersemble_cli import __version__
+from nersemble_cli.core.errors import UsageError
+from nersemble_cli.core.export.images import ImageFile, encoded_files
+from nersemble_cli.core.export.selection import Selection
+from nersemble_cli.core.files import free_space, scratch_folder
+from nersemble_cli.core.threads import Progress, Silent, cpu_count
+
+RECORD = "export.json"
+README = "README.md"
+_SAMPLES = 4  # images that are encoded to estimate the size of all
+_SPARE = 1.05
+
+
+@dataclass(eq=False)
+class Export:
+    """What an export consists of.
+
+    `images` are written first. `large` files (point clouds) are made one at a time, if they are not there;
+    `small` ones at the end, every time. `losses` are what readers of the format lose or ignore, `lines` commands
+    that train on it; both go into the README. `fixed` are settings that must be the same when it is resumed,
+    because images that are there already depend on them.
+    """
+
+    format: str
+    selection: Selection
+    images: list[ImageFile]
+    small: Mapping[str, Callable[[], bytes]]
+    large: Mapping[str, Callable[[], bytes]] = field(default_factory=dict)
+    losses: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    lines: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    alpha_inside: bool = False
+
+
+@dataclass
+class Exported:
+    """What was done. `num_bytes` are those of the images that were written; for a dry run, an estimate."""
+
+    out: Path
+    format: str
+    num_images: int
+    num_there: int
+    num_bytes: int
+    free_bytes: int
+    losses: list[str]
+    notes: list[str]
+    lines: Mapping[str, str]
+    held_out: tuple[str, ...]
+    dry_run: bool = False
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Writes a file that appears whole or not at all, over an older one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with scratch_folder(path) as scratch:
+        part = scratch / path.name
+        part.write_bytes(content)
+        part.replace(path)
+
+
+def run_export(
+    export: Export,
+    out: Path,
+    *,
+    workers: int | None = None,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Exported:
+    """Writes what is missing of an export into `out`.
+
+    Raises `UsageError` if `out` holds something else or there is too little space, OSError if the disk is full all
+    the same; files that are there by then are whole, and the next run goes on from them.
+    """
+    progress = progress or Silent()
+    workers = workers or cpu_count()
+    _check_out(export, out)
+    missing = [file for file in export.images if not all((out / name).is_file() for name in file.files)]
+    size = _estimate(export, missing)
+    free = free_space(out)
+    done = Exported(
+        out, export.format, len(export.images), len(export.images) - len(missing), size, free,
+        export.losses, export.notes, export.lines, export.selection.held_out, dry_run,
+    )  # fmt: skip
+    if dry_run:
+        return done
+    if size * _SPARE > free:
+        raise UsageError(
+            f"{out} needs about {_megabytes(size)}, but only {_megabytes(free)} are free there.",
+            "Choose another disk, fewer timesteps (-t), a smaller --scale, or --format jpg.",
+        )
+    write_file(out / RECORD, _record(export, complete=False))
+    done.num_bytes = 0
+    progress.start(f"Exporting {export.format}", len(missing), "images")
+    for _, contents in encoded_files(export.selection, missing, workers, alpha_inside=export.alpha_inside):
+        for name, content in contents.items():
+            write_file(out / name, content)
+            done.num_bytes += len(content)
+        progress.advance()
+    for name, make in export.large.items():
+        if not (out / name).is_file():
+            write_file(out / name, make())
+    for name, make in export.small.items():
+        write_file(out / name, make())
+    write_file(out / README, _readme(export, out).encode())
+    write_file(out / RECORD, _record(export, complete=True))
+    return done
+
+
+def _settings(export: Export) -> dict[str, Any]:
+    """What the images depend on, beside the selection."""
+    request = export.selection.request
+    return {
+        "format": export.format,
+        "benchmark": export.selection.benchmark.name,
+        "participant": export.selection.data.participant,
+        "scale": request.scale,
+        "image_format": request.image_format,
+        "center": request.center,
+        "points": request.n_points,
+        "alpha_inside": export.alpha_inside,
+        **export.fixed,
+    }
+
+
+def _record(export: Export, complete: bool) -> bytes:
+    selection = export.selection
+    document = {
+        "schema_version": 1,
+        "written_by": f"nersemble {__version__}",
+        "complete": complete,
+        "settings": _settings(export),
+        "sequences": list(selection.sequences),
+        "timesteps": {sequence: list(steps) for sequence, steps in selection.timesteps.items()},
+        "cameras": [serial for serial in selection.cameras if serial not in selection.held_out],
+        "held_out": list(selection.held_out),
+    }
+    return (json.dumps(document, indent=1) + "\n").encode()
+
+
+def _check_out(export: Export, out: Path) -> None:
+    """Raises `UsageError` unless `out` can be made, is empty, or holds an earlier run of the same export."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise UsageError(f"{out} is a file.", "Name a folder, which need not exist yet.")
+    record = out / RECORD
+    if not record.is_file():
+        if any(out.iterdir()):
+            raise UsageError(f"{out} holds files that are not of an export.", "Name a new or an empty folder.")
+        return
+    try:
+        before = json.loads(record.read_text("utf-8"))["settings"]
+        now = json.loads(json.dumps(_settings(export)))
+        different = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UsageError(f"{record} is not readable.", "Name a new folder.") from None
+    if different:
+        says = "; ".join(f"{key} was {before.get(key)}, is {now.get(key)}" for key in different)
+        raise UsageError(f"{out} holds another export ({says}).", "Use the same options, or a new folder.")
+
+
+def _estimate(export: Export, missing: list[ImageFile]) -> int:
+    """Bytes that the missing images will take, from encoding a few of them."""
+    if not missing:
+        return 0
+    samples = missing[:: max(1, len(missing) // _SAMPLES)][:_SAMPLES]
+    sizes = [
+        sum(map(len, contents.values()))
+        for _, contents in encoded_files(export.selection, samples, 1, alpha_inside=export.alpha_inside)
+    ]
+    return round(sum(sizes) / len(sizes) * len(missing))
+
+
+def _megabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
+
+
+def _readme(export: Export, out: Path) -> str:
+    selection = export.selection
+    lines = [
+        f"# {selection.benchmark.title}, participant {selection.data.participant}: {export.format}",
+        "",
+        f"Written by `nersemble export {export.format}`, version {__version__}. {len(export.images):,} images of"
+        f" {len(selection.cameras)} cameras. The world is the benchmark's: metres, not moved, not turned.",
+        "",
+        "## Train",
+        "",
+    ]
+    for name, line in export.lines.items():
+        lines += [f"{name}:", "", f"    {line}", ""]
+    if selection.held_out:
+        lines += ["## Held out", "", "Not in the training split; score your renders of these:", ""]
+        lines += [f"- {name}" for name in selection.held_out]
+        lines += [""]
+    if export.losses:
+        lines += ["## What readers lose", ""]
+        lines += [f"- {loss}" for loss in export.losses]
+        lines += [""]
+    if export.notes:
+        lines += ["## Notes", "", *(f"- {note}" for note in export.notes), ""]
+    return "\n".join(lines)
