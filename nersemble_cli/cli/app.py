@@ -6,26 +6,28 @@ import errno
 import io
 import os
 import shutil
-import signal
 import sys
-from types import FrameType
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from nersemble_cli import __version__
 from nersemble_cli.cli import demo, doctor, download, export, inspect, options, pack, validate, visualize
-from nersemble_cli.core.errors import NersembleError
+from nersemble_cli.cli.completion import INSTRUCTION
+from nersemble_cli.cli.interrupts import catch_interrupts
+from nersemble_cli.core.errors import NersembleError, UsageError, install_command
 
 INTERRUPTED = 130
 BROKEN_PIPE = 141  # as a shell reports it
 DEBUG_VARIABLE = "NERSEMBLE_DEBUG"
-NARROW = 80  # columns; panels beside each other would cut names there
+COLUMNS = range(40, 500)  # the widths of a terminal that can be believed
+PANEL_COLUMNS = 80  # narrower panels would cut names
+PACKAGES = {"cv2": "opencv-python", "dotenv": "python-dotenv", "ffmpeg": "ffmpeg-python"}
+"""Import name → package name, where they differ."""
 
 
-class _InOrderOfUse(TyperGroup):
-    """Lists the commands as they are used one after the other; Typer would put groups first."""
+class _InOrderOfUse(options.Group):
+    """Lists the commands in the order in which they are used; Typer would put groups first."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         first = ["download", "inspect", "visualize"]
@@ -36,7 +38,7 @@ app = typer.Typer(
     name="nersemble",
     cls=_InOrderOfUse,
     help="Toolbox for the NeRSemble 3D Head Avatar benchmark.",
-    epilog="New here? nersemble demo shows every command at work on made-up data.",
+    epilog="New here? `nersemble demo` runs every command on made-up data.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -72,27 +74,44 @@ def _root(
 
 def _as_error(error: Exception) -> NersembleError:
     """What a user is told of an exception that is not our own."""
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        module = error.name.partition(".")[0]
+        line = install_command("flame") if module == "torch" else f"pip install {PACKAGES.get(module, module)}"
+        return UsageError(f"This needs the Python package {module}, which is not installed.", line)
     if isinstance(error, OSError):
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             hint = "Free some space, or write to another disk. Nothing incomplete was left behind."
             return NersembleError(f"The disk is full ({error}).", hint)
         if isinstance(error, PermissionError):
-            return NersembleError(f"No permission: {error}.", "Choose another place, or change its rights.")
+            return NersembleError(
+                f"Permission denied: {error}.", "Choose another place, or change its permissions."
+            )
         return NersembleError(f"{error}.")
     if isinstance(error, MemoryError):
         return NersembleError("Out of memory.", "Try fewer workers: -j 1")
     return NersembleError(
         f"Unexpected {type(error).__name__}: {error}.",
-        f"This is a fault of nersemble, not yours. {DEBUG_VARIABLE}=1 shows where it happened.",
+        f"This is a bug in nersemble. {DEBUG_VARIABLE}=1 shows where it happened; please report it, together with "
+        "the output of `nersemble doctor`.",
     )
 
 
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    sys.exit(128 + signum)
+def _as_usage_error(error: typer.TyperException) -> UsageError:
+    """What Typer says of a wrong command line, in our words and style."""
+    ctx = getattr(error, "ctx", None)
+    if ctx is None:
+        return UsageError(error.format_message())
+    return UsageError(error.format_message(), f"{ctx.get_usage()}\nFor help: {ctx.command_path} --help")
 
 
-def _make_streams_robust() -> None:
-    """Lets a terminal that does not know "✓", or a stream that was closed, do no harm."""
+def _check_terminal() -> None:
+    """Takes a width that cannot be true (COLUMNS=0) for unknown, and makes streams take any character."""
+    for name in ("COLUMNS", "LINES", "TERMINAL_WIDTH"):
+        value = os.environ.get(name, "")
+        if not (value.isascii() and value.isdigit() and int(value)):
+            os.environ.pop(name, None)
+        elif name != "LINES":
+            os.environ[name] = str(min(max(int(value), COLUMNS[0]), COLUMNS[-1]))
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115, PTH123
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115, PTH123
     for stream in (sys.stdout, sys.stderr):
@@ -100,29 +119,53 @@ def _make_streams_robust() -> None:
             stream.reconfigure(errors="replace")
 
 
-def main() -> None:
-    """Runs the command line and exits with its status."""
-    # A polite kill and a lost terminal unwind like Ctrl-C does, so that temporary files go.
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _terminate)
-    _make_streams_robust()
-    app.rich_markup_mode = "rich" if shutil.get_terminal_size().columns >= NARROW else None
-    try:
-        app(prog_name="nersemble")
-    except SystemExit as end:
-        if end.code == INTERRUPTED:
-            typer.echo("\nInterrupted.", err=True)
-        raise
-    except BrokenPipeError:
-        # The reader (head, less) has enough. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(BROKEN_PIPE)
-    except Exception as error:
-        from nersemble_cli.cli.output import Output
+def _give_up_stdout() -> int:
+    """Its reader (head, less, true) has enough: Python would complain again when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return BROKEN_PIPE
 
+
+def _run() -> int:
+    """Runs the command line and returns its exit status."""
+    if INSTRUCTION in os.environ:
+        app(prog_name="nersemble")  # a shell asks for its completion script
+    try:
+        status = app(prog_name="nersemble", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except SystemExit as end:
+        # Rich and Typer end so when they meet a broken pipe.
+        return _give_up_stdout() if isinstance(end.__context__, BrokenPipeError) else int(end.code or 0)
+    except BrokenPipeError:
+        return _give_up_stdout()
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except typer.TyperException as error:
+        if type(error).__name__ != "NoArgsIsHelpError":  # which has printed the help
+            _show(_as_usage_error(error))
+        return UsageError.exit_code
+    except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):
             raise
         known = error if isinstance(error, NersembleError) else _as_error(error)
-        Output().error(known)
-        sys.exit(known.exit_code)
+        _show(known)
+        return known.exit_code
+
+
+def _show(error: NersembleError) -> None:
+    from nersemble_cli.cli.output import Output
+
+    Output().error(error)
+
+
+def main() -> None:
+    """Runs the command line and exits with its status."""
+    _check_terminal()
+    app.rich_markup_mode = "rich" if shutil.get_terminal_size().columns >= PANEL_COLUMNS else None
+    with catch_interrupts() as interrupts:
+        status = _run()
+        # Whatever swallowed a signal's exception, the status tells of the signal.
+        status = interrupts.status or status
+    if status == INTERRUPTED:
+        typer.echo("\nInterrupted.", err=True)
+    sys.exit(status)

@@ -120,10 +120,11 @@ def _pictures() -> Iterator[tuple[tuple[str, ...], str | None]]:
     """The commands that draw, each with the reason to leave it out."""
     from importlib.util import find_spec
 
+    from nersemble_cli.core.errors import install_command
     from nersemble_cli.core.scenes.display import find_surface
 
     no_opengl = None if find_surface() != "nothing" else "for there is no OpenGL here (nersemble doctor says more)"
-    no_torch = None if find_spec("torch") else "for torch is not installed: pip install 'nersemble-cli[flame]'"
+    no_torch = None if find_spec("torch") else f"because torch is not installed: {install_command('flame')}"
     flame = ("flame", "393", "-s", TRAINING_SEQUENCE)
     for what, reason in ((("cameras", "388"), None), (flame, no_torch), (("pointcloud", "388"), None)):
         yield ("visualize", *what, "-o", f"{what[0]}.png"), no_opengl or reason

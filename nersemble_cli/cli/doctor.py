@@ -19,8 +19,6 @@ def doctor(folder: FolderOption = None, as_json: JsonOption = False) -> None:
     Versions, ffmpeg, OpenGL, FLAME model, settings and free space: what to paste into a report of a fault. Your
     benchmark URL is not shown.
     """
-    from rich.text import Text
-
     from nersemble_cli.cli.output import Output, plain_table
     from nersemble_cli.core.inspect.machine import diagnose
 
@@ -30,7 +28,7 @@ def doctor(folder: FolderOption = None, as_json: JsonOption = False) -> None:
     table.show_header = False
     table.columns[1].overflow = "fold"
     for name, text, style in _rows(found):
-        table.add_row(name, Text(text), style=style)  # as it is: [flame] is no markup
+        table.add_row(name, text, style=style)
     out.table(table)
     out.json({"schema_version": 1, **found})
 
@@ -38,6 +36,7 @@ def doctor(folder: FolderOption = None, as_json: JsonOption = False) -> None:
 def _rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
     """What it is, what was found, and a style."""
     from nersemble_cli.cli.output import human_size
+    from nersemble_cli.core.errors import install_command
 
     def row(name: str, text: str | None, otherwise: str) -> tuple[str, str, str]:
         return (name, text, "") if text else (name, otherwise, "yellow")
@@ -62,7 +61,7 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
             DRAWING.get(found["drawing_on"]),
             "none, so there are no pictures: apt-get install libgl1 libegl1 libglib2.0-0",
         ),
-        row("torch", libraries["torch"], "not installed, needed for FLAME: pip install 'nersemble-cli[flame]'"),
+        row("torch", libraries["torch"], f"not installed, needed for FLAME: {install_command('flame')}"),
         row(
             "FLAME model",
             model["path"] if model["found"] else None,

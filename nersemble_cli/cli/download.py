@@ -161,7 +161,8 @@ def _ask_for_url(benchmark: Benchmark, workers: int, out: Output) -> Server:
     from nersemble_cli.core.errors import NersembleError
     from nersemble_cli.core.settings import ACCESS_HELP, clean_url, save_url
 
-    out.note(ACCESS_HELP)
+    for line in ACCESS_HELP.splitlines():
+        out.note(line)
     for attempt in range(1, PROMPTS + 1):
         typed = typer.prompt("Your URL (it is not shown)", hide_input=True, err=True)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import groupby
 
-from nersemble_cli.cli.output import Output, plain_table
+from nersemble_cli.cli.output import Output, cell, plain_table
 from nersemble_cli.core.benchmarks import MeshBenchmark, VideoBenchmark, get_benchmark
 from nersemble_cli.core.submission.findings import CODES, ERROR, Finding, Report
 
@@ -40,12 +40,12 @@ def _video_table(output: Output, benchmark: VideoBenchmark, report: Report) -> N
             # A file under a wrong name is a finding under that name.
             worst = paths.get(slot.path) or (paths.get(video.path) if video else None)
             if video is None:
-                cells.append("[red]missing[/]" if worst and worst.code == "missing_file" else "[red]–[/]")
+                cells.append(cell("missing" if worst and worst.code == "missing_file" else "–", "red"))
                 continue
             text = "?" if video.num_frames is None else str(video.num_frames)
             style = STYLES[worst.severity] if worst else "green"
             mark = {"error": "✗", "warning": "!"}[worst.severity] if worst else "✓"
-            cells.append(f"[{style}]{text} {mark}[/]")
+            cells.append(cell(f"{text} {mark}", style))
         table.add_row(f"{participant:03d}", sequence, *cells)
     output.table(table)
 

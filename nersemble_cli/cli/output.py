@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
+from rich import filesize
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     Progress,
@@ -26,16 +26,31 @@ from rich.text import Text
 
 from nersemble_cli.core.errors import NersembleError
 
-WIDTH_OF_A_PIPE = 160
+PIPE_WIDTH = 160
+
+
+def printable(text: object) -> str:
+    """Any text on one line, verbatim but harmless: what a terminal would act on, or not show, is spelled out.
+
+    Names in zips, file names and answers of a server can hold escape sequences, newlines that forge a line of the
+    output, or characters that reverse the text. Everything that is printed passes through here.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def cell(text: object, style: str = "") -> Text:
+    """A table's cell in a style."""
+    return Text(printable(text), style=style)
 
 
 def human_size(n_bytes: float) -> str:
     """`1.2 MB`: decimal units, as the benchmark's documents use them."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.3g} TB"
+    return filesize.decimal(round(n_bytes))
+
+
+def count(n: int, noun: str) -> str:
+    """`1 file`, `1,200 files`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 class _Rate(ProgressColumn):
@@ -59,7 +74,7 @@ class ProgressBars:
         self._task: Any = None
 
     def start(self, title: str, total: int, unit: str) -> None:
-        self._task = self._bars.add_task(title, total=total, unit=unit)
+        self._task = self._bars.add_task(printable(title), total=total, unit=unit)
 
     def advance(self, n: int = 1) -> None:
         if self._task is not None:
@@ -72,13 +87,16 @@ class ProgressBars:
 
     def retitle(self, title: str) -> None:
         if self._task is not None:
-            self._bars.update(self._task, description=title)
+            self._bars.update(self._task, description=printable(title))
 
 
 def _console(is_terminal: bool, stderr: bool) -> Console:
     # What is piped is not cut to a width that nobody sees.
-    width = None if is_terminal or "COLUMNS" in os.environ else WIDTH_OF_A_PIPE
-    return Console(stderr=stderr, highlight=False, soft_wrap=not is_terminal, width=width)
+    width = None if is_terminal or "COLUMNS" in os.environ else PIPE_WIDTH
+    # Text is never markup, whoever wrote it: styles are given beside it.
+    return Console(
+        stderr=stderr, markup=False, emoji=False, highlight=False, soft_wrap=not is_terminal, width=width
+    )
 
 
 class Output:
@@ -90,9 +108,9 @@ class Output:
         self._stderr = _console(sys.stderr.isatty(), stderr=True)
 
     def print(self, text: str = "", style: str | None = None, indent: int = 0) -> None:
-        """A line of the result, as it is (no markup)."""
+        """A line of the result."""
         if not self.as_json:
-            self._stdout.print(Text(" " * indent + _printable(text), style=style or ""))
+            self._stdout.print(Text(" " * indent + printable(text), style=style or ""))
 
     def table(self, table: Table) -> None:
         """A table of the result."""
@@ -107,22 +125,23 @@ class Output:
 
     def note(self, text: str) -> None:
         """Something worth knowing that is not the result."""
-        self._stderr.print(Text(_printable(text), style="dim"))
+        self._stderr.print(Text(printable(text), style="dim"))
 
     def warning(self, text: str) -> None:
-        self._stderr.print(Text.assemble(("warning: ", "yellow"), text))
+        self._stderr.print(Text.assemble(("warning: ", "yellow"), printable(text)))
 
     def error(self, error: NersembleError) -> None:
-        self._stderr.print(Text.assemble(("error: ", "bold red"), _printable(error.message)))
-        if error.hint:
-            self._stderr.print(Text(_printable(error.hint)))
+        """The message on one line; the hint may have several."""
+        self._stderr.print(Text.assemble(("error: ", "bold red"), printable(error.message)))
+        for line in (error.hint or "").splitlines():
+            self._stderr.print(Text(printable(line)))
 
     @contextmanager
     def progress(self) -> Iterator[ProgressBars]:
-        """Bars on stderr while the block runs; nothing at all if stderr is no terminal."""
+        """Bars on stderr while the block runs; nothing at all if stderr is not a terminal."""
         columns = (
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=None),
             _Rate(table_column=Column(no_wrap=True)),
             TimeRemainingColumn(compact=True),
@@ -133,13 +152,8 @@ class Output:
             yield ProgressBars(bars)
 
 
-def _printable(text: str) -> str:
-    """The text with control characters, as a file's name may have them, spelled out: they would run a terminal."""
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
-
-
 def _finite(value: Any) -> Any:
-    """The value without NaN and infinity, which JSON does not know."""
+    """The value without NaN and infinity, which JSON lacks."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
@@ -149,10 +163,18 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def plain_table(*columns: str, title: str | None = None) -> Table:
-    """A table without a frame, which stays readable when it is piped. Columns starting with ">" align right."""
-    table = Table(
-        title=title,
+class PlainTable(Table):
+    """A table without a frame, which stays readable when it is piped. Its cells are text, or `cell` in a style."""
+
+    def add_row(self, *cells: RenderableType | None, style: Any = None, end_section: bool = False) -> None:
+        shown = (cell(c) if isinstance(c, str) else c for c in cells)
+        super().add_row(*shown, style=style, end_section=end_section)
+
+
+def plain_table(*columns: str, title: str | None = None) -> PlainTable:
+    """An empty table. Columns whose names start with ">" align right."""
+    table = PlainTable(
+        title=None if title is None else cell(title),
         box=None,
         title_justify="left",
         title_style="bold",
@@ -161,5 +183,5 @@ def plain_table(*columns: str, title: str | None = None) -> Table:
         collapse_padding=True,
     )
     for column in columns:
-        table.add_column(escape(column.lstrip(">")), justify="right" if column.startswith(">") else "left")
+        table.add_column(cell(column.removeprefix(">")), justify="right" if column.startswith(">") else "left")
     return table

@@ -81,6 +81,7 @@ BackgroundOption = Annotated[
 BACKGROUND = "#eef1f4"
 
 app = typer.Typer(
+    cls=options.Group,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example:\n\nnersemble visualize cameras 388",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+TORCH_EXTRAS = ("flame", "score")
 
 
 class NersembleError(Exception):
@@ -58,4 +61,31 @@ def listing(items: Sequence[object], limit: int = 5) -> str:
 
 def missing_extra(library: str, extra: str) -> UsageError:
     """The error for an optional library that is not installed."""
-    return UsageError(f"This needs {library}, which is not installed.", f'pip install "nersemble-cli[{extra}]"')
+    return UsageError(
+        f"This needs {library}, which is not installed.", f"Install it with: {install_command(extra)}"
+    )
+
+
+def install_command(extra: str) -> str:
+    """The line that adds an extra to what is installed: a checkout, a wheel, or a release."""
+    # Only errors need these, and every start would pay for them.
+    import contextlib
+    import json
+    import shlex
+    from importlib import metadata
+    from urllib.parse import unquote, urlsplit
+
+    origin = None
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        origin = metadata.distribution("nersemble-cli").read_text("direct_url.json")
+    if origin:  # the package was installed from a folder or a file
+        told = json.loads(origin)
+        source = unquote(urlsplit(told["url"]).path)
+        editable = "-e " if told.get("dir_info", {}).get("editable") else ""
+    else:
+        checkout = Path(__file__).parent.parent.parent
+        source = str(checkout) if (checkout / "pyproject.toml").is_file() else "nersemble-cli"
+        editable = "-e " if source != "nersemble-cli" else ""
+    cpu = " --extra-index-url https://download.pytorch.org/whl/cpu" if extra in TORCH_EXTRAS else ""
+    note = "   (without the last option if you have an NVIDIA GPU)" if cpu else ""
+    return f"pip install {editable}{shlex.quote(f'{source}[{extra}]')}{cpu}{note}"
