@@ -1,4 +1,4 @@
-"""Writes the shells' completion scripts, and the table that answers a TAB.
+"""Writes the shells' completion scripts, the table that answers a TAB, and the stub of the public names.
 
     python completions/generate.py            writes what is not current
     python completions/generate.py --check    only says so: exit status 1
@@ -18,10 +18,13 @@ from typing import Any
 
 import typer
 
+import nersemble_cli
+from nersemble_cli import _HOMES
 from nersemble_cli.cli.app import app
 from nersemble_cli.cli.completion import INSTRUCTION, TABLE
 from nersemble_cli.core.benchmarks import BENCHMARKS, MONO, NVS, Benchmark
 
+STUB = Path(nersemble_cli.__file__).with_suffix(".pyi")
 HERE = Path(__file__).parent
 SCRIPTS = {"bash": "nersemble.bash", "zsh": "_nersemble", "fish": "nersemble.fish"}
 
@@ -83,6 +86,14 @@ def script(shell: str) -> str:
     return text + FIRST_TAB if shell == "zsh" else text
 
 
+def stub() -> str:
+    """`nersemble_cli/__init__.pyi`: what its `__getattr__` gives, in the words of a type checker."""
+    imports = [f"from {module} import {name} as {name}" for module, names in _HOMES.items() for name in names]
+    return "\n".join(
+        ['"""Written by completions/generate.py."""', "", *sorted(imports), "", "__version__: str", ""]
+    )
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="change nothing")
@@ -92,6 +103,7 @@ def main() -> int:
     table = {"benchmarks": benchmarks, "command": describe(typer.main.get_command(app))}
     contents = {TABLE: json.dumps(table, indent=1) + "\n"}
     contents |= {HERE / name: script(shell) for shell, name in SCRIPTS.items()}
+    contents[STUB] = stub()
     stale = [path for path, text in contents.items() if not path.is_file() or path.read_text("utf-8") != text]
     for path in stale:
         if not only_check:

@@ -1,7 +1,7 @@
-"""Toolbox for the NeRSemble 3D Head Avatar benchmark.
+"""Toolbox for the NeRSemble 3D Head Avatar benchmark: everything that you need in Python is here.
 
-The public names are imported from the modules below when they are first used, so that `import nersemble_cli`
-costs nothing.
+A name is imported from its module when it is first used, so that `import nersemble_cli` costs nothing. For type
+checkers and editors, `__init__.pyi` says the same; `python completions/generate.py` writes it.
 """
 
 from __future__ import annotations
@@ -9,59 +9,14 @@ from __future__ import annotations
 import importlib
 
 TYPE_CHECKING = False  # type checkers know the name; importing `typing` for it would take most of the time
-
-__version__ = "0.1.0"
-
 if TYPE_CHECKING:
     from typing import Any
 
-    from nersemble_cli.constants import (
-        BENCHMARK_MONO_FLAME_AVATAR_HOLD_OUT_SERIALS as BENCHMARK_MONO_FLAME_AVATAR_HOLD_OUT_SERIALS,
-    )
-    from nersemble_cli.constants import BENCHMARK_MONO_FLAME_AVATAR_IDS as BENCHMARK_MONO_FLAME_AVATAR_IDS
-    from nersemble_cli.constants import (
-        BENCHMARK_MONO_FLAME_AVATAR_SEQUENCES as BENCHMARK_MONO_FLAME_AVATAR_SEQUENCES,
-    )
-    from nersemble_cli.constants import (
-        BENCHMARK_MONO_FLAME_AVATAR_SEQUENCES_TEST as BENCHMARK_MONO_FLAME_AVATAR_SEQUENCES_TEST,
-    )
-    from nersemble_cli.constants import (
-        BENCHMARK_MONO_FLAME_AVATAR_SEQUENCES_TRAIN as BENCHMARK_MONO_FLAME_AVATAR_SEQUENCES_TRAIN,
-    )
-    from nersemble_cli.constants import (
-        BENCHMARK_MONO_FLAME_AVATAR_SERIALS as BENCHMARK_MONO_FLAME_AVATAR_SERIALS,
-    )
-    from nersemble_cli.constants import (
-        BENCHMARK_MONO_FLAME_AVATAR_TRAIN_SERIAL as BENCHMARK_MONO_FLAME_AVATAR_TRAIN_SERIAL,
-    )
-    from nersemble_cli.constants import BENCHMARK_NVS_HOLD_OUT_SERIALS as BENCHMARK_NVS_HOLD_OUT_SERIALS
-    from nersemble_cli.constants import BENCHMARK_NVS_IDS_AND_SEQUENCES as BENCHMARK_NVS_IDS_AND_SEQUENCES
-    from nersemble_cli.constants import BENCHMARK_NVS_TRAIN_SERIALS as BENCHMARK_NVS_TRAIN_SERIALS
-    from nersemble_cli.constants import BENCHMARK_SVFR_IDS as BENCHMARK_SVFR_IDS
-    from nersemble_cli.constants import BENCHMARK_SVFR_IMAGE_KEYS as BENCHMARK_SVFR_IMAGE_KEYS
-    from nersemble_cli.constants import SERIALS as SERIALS
-    from nersemble_cli.core.benchmarks import ImageKey as ImageKey
-    from nersemble_cli.core.data.cameras import CameraCalibration as CameraCalibration
-    from nersemble_cli.core.data.managers import MonoFlameAvatarDataManager as MonoFlameAvatarDataManager
-    from nersemble_cli.core.data.managers import NVSDataManager as NVSDataManager
-    from nersemble_cli.core.data.managers import SVFRDataManager as SVFRDataManager
-    from nersemble_cli.core.errors import NersembleError as NersembleError
-    from nersemble_cli.core.flame.provider import FlameProvider as FlameProvider
-    from nersemble_cli.core.flame.tracking import FlameTracking as FlameTracking
-    from nersemble_cli.core.scenes import cameras_scene as cameras_scene
-    from nersemble_cli.core.scenes import flame_scene as flame_scene
-    from nersemble_cli.core.scenes import pointcloud_scene as pointcloud_scene
-    from nersemble_cli.core.submission.findings import Finding as Finding
-    from nersemble_cli.core.submission.findings import Report as Report
-    from nersemble_cli.core.submission.validation import validate_submission as validate_submission
-    from nersemble_cli.core.submission.writer import (
-        MonoFlameAvatarSubmissionDataWriter as MonoFlameAvatarSubmissionDataWriter,
-    )
-    from nersemble_cli.core.submission.writer import NVSSubmissionDataWriter as NVSSubmissionDataWriter
-    from nersemble_cli.core.submission.writer import SVFRSubmissionDataWriter as SVFRSubmissionDataWriter
+__version__ = "0.2.0"
 
 _HOMES = {
     "nersemble_cli.constants": (
+        "ASSETS",
         "BENCHMARK_MONO_FLAME_AVATAR_HOLD_OUT_SERIALS",
         "BENCHMARK_MONO_FLAME_AVATAR_IDS",
         "BENCHMARK_MONO_FLAME_AVATAR_SEQUENCES",
@@ -74,15 +29,34 @@ _HOMES = {
         "BENCHMARK_NVS_TRAIN_SERIALS",
         "BENCHMARK_SVFR_IDS",
         "BENCHMARK_SVFR_IMAGE_KEYS",
+        "FLAME_TRACKING_CURRENT_VERSION",
+        "FLAME_TRACKING_VERSION_MAPPING",
+        "NERSEMBLE_ACCESS_FORM_URL",
+        "OPTIONAL_ASSETS",
         "SERIALS",
     ),
     "nersemble_cli.core.benchmarks": ("ImageKey",),
-    "nersemble_cli.core.data.cameras": ("CameraCalibration",),
+    "nersemble_cli.core.data.cameras": (
+        "CameraCalibration",
+        "crop_intrinsics",
+        "invert_pose",
+        "project_points",
+        "rescale_intrinsics",
+        "swap_opencv_opengl",
+        "unproject_pixels",
+        "visible_points",
+    ),
+    "nersemble_cli.core.data.datasets": ("GroupedBatchSampler", "NVSDataset"),
     "nersemble_cli.core.data.managers": ("MonoFlameAvatarDataManager", "NVSDataManager", "SVFRDataManager"),
-    "nersemble_cli.core.errors": ("NersembleError",),
+    "nersemble_cli.core.download.selection": ("parse_selection",),
+    "nersemble_cli.core.download.http": ("Server",),
+    "nersemble_cli.core.errors": ("NersembleError", "UsageError"),
     "nersemble_cli.core.flame.provider": ("FlameProvider",),
+    "nersemble_cli.core.inspect.file": ("inspect_file",),
+    "nersemble_cli.core.inspect.folder": ("survey",),
     "nersemble_cli.core.scenes": ("cameras_scene", "flame_scene", "pointcloud_scene"),
     "nersemble_cli.core.submission.findings": ("Finding", "Report"),
+    "nersemble_cli.core.submission.packing": ("pack",),
     "nersemble_cli.core.submission.validation": ("validate_submission",),
     "nersemble_cli.core.submission.writer": (
         "MonoFlameAvatarSubmissionDataWriter",
@@ -97,9 +71,21 @@ __all__ = ["__version__", *_HOME_OF]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME_OF:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'nersemble_cli' has no attribute '{name}'")
+    try:
         return getattr(importlib.import_module(_HOME_OF[name]), name)
-    raise AttributeError(f"module 'nersemble_cli' has no attribute '{name}'")
+    except ImportError as error:
+        return _unavailable(name, error)
+
+
+def _unavailable(name: str, reason: ImportError) -> type:
+    """Stands for a name that needs a library that is not installed: looking at it is harmless, using it raises."""
+
+    def __new__(cls: type, *arguments: object, **options: object) -> object:  # noqa: N807
+        raise reason
+
+    return type(name, (), {"__new__": __new__, "__doc__": str(reason), "__module__": __name__})
 
 
 def __dir__() -> list[str]:

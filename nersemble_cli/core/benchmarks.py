@@ -27,20 +27,20 @@ MESH_KINDS = ("posed", "neutral")
 
 
 class ImageKey(NamedTuple):
-    """One SVFR image of a participant."""
+    """One SVFR image of a participant, with the field names of the official toolkit."""
 
-    sequence: str
+    sequence_name: str
     timestep: int
     serial: str
 
     @property
-    def sequence_name(self) -> str:
-        """`sequence`, as the official toolkit calls it."""
-        return self.sequence
+    def sequence(self) -> str:
+        """`sequence_name`, as everything else here calls it."""
+        return self.sequence_name
 
     def to_key(self) -> str:
-        """The name of the folder that the image is downloaded to; submissions pad the timestep."""
-        return f"{self.sequence}_{self.timestep}_{self.serial}"
+        """The name of the image's folder in a submission, where the timestep is padded to three digits."""
+        return f"{self.sequence}_{self.timestep:03d}_{self.serial}"
 
 
 @dataclass(frozen=True)
@@ -234,7 +234,8 @@ class MeshBenchmark(Benchmark):
         )
 
     def keys(self, asset: Asset, participant: int, timesteps: ListTimesteps) -> Iterator[Keys]:
-        yield from (key._asdict() for key in self.image_keys[participant])
+        for key in self.image_keys[participant]:
+            yield {"sequence": key.sequence, "timestep": key.timestep, "serial": key.serial}
 
 
 @dataclass(frozen=True)

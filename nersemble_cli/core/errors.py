@@ -44,6 +44,10 @@ class EncodingError(NersembleError):
     """ffmpeg is missing, was killed, or refused its input."""
 
 
+class MissingLibraryError(UsageError, ImportError):
+    """An optional library is not installed; the hint says how to install it."""
+
+
 class Cancelled(NersembleError):
     """Another part of the same work failed or was interrupted, so this part gave up."""
 
@@ -59,11 +63,10 @@ def listing(items: Sequence[object], limit: int = 5) -> str:
     return shown if len(items) <= limit else f"{shown} … ({len(items)} in all)"
 
 
-def missing_extra(library: str, extra: str) -> UsageError:
+def missing_extra(library: str, extra: str) -> MissingLibraryError:
     """The error for an optional library that is not installed."""
-    return UsageError(
-        f"This needs {library}, which is not installed.", f"Install it with: {install_command(extra)}"
-    )
+    hint = f"Install it with: {install_command(extra)}"
+    return MissingLibraryError(f"This needs {library}, which is not installed.", hint)
 
 
 def install_command(extra: str) -> str:

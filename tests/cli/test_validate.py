@@ -247,7 +247,7 @@ def test_file_that_may_not_be_read_is_an_error(run: Run, tmp_path: Path, monkeyp
         )
     result = run("validate", path)
     assert result.status == 1
-    assert "No permission" in result.err
+    assert "Permission denied" in result.err
 
 
 @pytest.mark.parametrize("quick", ["--quick", "--strict"])

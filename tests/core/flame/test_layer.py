@@ -433,7 +433,7 @@ def test_without_torch_the_pip_command_is_told(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ImportError('no torch')")
     code = (
         "import nersemble_cli\n"
-        "try:\n  nersemble_cli.FlameProvider\n"
+        "try:\n  nersemble_cli.FlameProvider(None)\n"
         "except nersemble_cli.NersembleError as error:\n  print(error)"
     )
     paths = os.pathsep.join([str(tmp_path), str(ROOT)])
@@ -441,4 +441,4 @@ def test_without_torch_the_pip_command_is_told(tmp_path: Path) -> None:
     done = subprocess.run(
         command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, check=True
     )
-    assert 'pip install "nersemble-cli[flame]"' in done.stdout
+    assert "pip install" in done.stdout and "[flame]" in done.stdout

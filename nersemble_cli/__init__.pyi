@@ -1,0 +1,54 @@
+"""Written by completions/generate.py."""
+
+from nersemble_cli.constants import ASSETS as ASSETS
+from nersemble_cli.constants import BENCHMARK_MONO_FLAME_AVATAR_HOLD_OUT_SERIALS as BENCHMARK_MONO_FLAME_AVATAR_HOLD_OUT_SERIALS
+from nersemble_cli.constants import BENCHMARK_MONO_FLAME_AVATAR_IDS as BENCHMARK_MONO_FLAME_AVATAR_IDS
+from nersemble_cli.constants import BENCHMARK_MONO_FLAME_AVATAR_SEQUENCES as BENCHMARK_MONO_FLAME_AVATAR_SEQUENCES
+from nersemble_cli.constants import BENCHMARK_MONO_FLAME_AVATAR_SEQUENCES_TEST as BENCHMARK_MONO_FLAME_AVATAR_SEQUENCES_TEST
+from nersemble_cli.constants import BENCHMARK_MONO_FLAME_AVATAR_SEQUENCES_TRAIN as BENCHMARK_MONO_FLAME_AVATAR_SEQUENCES_TRAIN
+from nersemble_cli.constants import BENCHMARK_MONO_FLAME_AVATAR_SERIALS as BENCHMARK_MONO_FLAME_AVATAR_SERIALS
+from nersemble_cli.constants import BENCHMARK_MONO_FLAME_AVATAR_TRAIN_SERIAL as BENCHMARK_MONO_FLAME_AVATAR_TRAIN_SERIAL
+from nersemble_cli.constants import BENCHMARK_NVS_HOLD_OUT_SERIALS as BENCHMARK_NVS_HOLD_OUT_SERIALS
+from nersemble_cli.constants import BENCHMARK_NVS_IDS_AND_SEQUENCES as BENCHMARK_NVS_IDS_AND_SEQUENCES
+from nersemble_cli.constants import BENCHMARK_NVS_TRAIN_SERIALS as BENCHMARK_NVS_TRAIN_SERIALS
+from nersemble_cli.constants import BENCHMARK_SVFR_IDS as BENCHMARK_SVFR_IDS
+from nersemble_cli.constants import BENCHMARK_SVFR_IMAGE_KEYS as BENCHMARK_SVFR_IMAGE_KEYS
+from nersemble_cli.constants import FLAME_TRACKING_CURRENT_VERSION as FLAME_TRACKING_CURRENT_VERSION
+from nersemble_cli.constants import FLAME_TRACKING_VERSION_MAPPING as FLAME_TRACKING_VERSION_MAPPING
+from nersemble_cli.constants import NERSEMBLE_ACCESS_FORM_URL as NERSEMBLE_ACCESS_FORM_URL
+from nersemble_cli.constants import OPTIONAL_ASSETS as OPTIONAL_ASSETS
+from nersemble_cli.constants import SERIALS as SERIALS
+from nersemble_cli.core.benchmarks import ImageKey as ImageKey
+from nersemble_cli.core.data.cameras import CameraCalibration as CameraCalibration
+from nersemble_cli.core.data.cameras import crop_intrinsics as crop_intrinsics
+from nersemble_cli.core.data.cameras import invert_pose as invert_pose
+from nersemble_cli.core.data.cameras import project_points as project_points
+from nersemble_cli.core.data.cameras import rescale_intrinsics as rescale_intrinsics
+from nersemble_cli.core.data.cameras import swap_opencv_opengl as swap_opencv_opengl
+from nersemble_cli.core.data.cameras import unproject_pixels as unproject_pixels
+from nersemble_cli.core.data.cameras import visible_points as visible_points
+from nersemble_cli.core.data.datasets import GroupedBatchSampler as GroupedBatchSampler
+from nersemble_cli.core.data.datasets import NVSDataset as NVSDataset
+from nersemble_cli.core.data.managers import MonoFlameAvatarDataManager as MonoFlameAvatarDataManager
+from nersemble_cli.core.data.managers import NVSDataManager as NVSDataManager
+from nersemble_cli.core.data.managers import SVFRDataManager as SVFRDataManager
+from nersemble_cli.core.download.http import Server as Server
+from nersemble_cli.core.download.selection import parse_selection as parse_selection
+from nersemble_cli.core.errors import NersembleError as NersembleError
+from nersemble_cli.core.errors import UsageError as UsageError
+from nersemble_cli.core.flame.provider import FlameProvider as FlameProvider
+from nersemble_cli.core.flame.tracking import FlameTracking as FlameTracking
+from nersemble_cli.core.inspect.file import inspect_file as inspect_file
+from nersemble_cli.core.inspect.folder import survey as survey
+from nersemble_cli.core.scenes import cameras_scene as cameras_scene
+from nersemble_cli.core.scenes import flame_scene as flame_scene
+from nersemble_cli.core.scenes import pointcloud_scene as pointcloud_scene
+from nersemble_cli.core.submission.findings import Finding as Finding
+from nersemble_cli.core.submission.findings import Report as Report
+from nersemble_cli.core.submission.packing import pack as pack
+from nersemble_cli.core.submission.validation import validate_submission as validate_submission
+from nersemble_cli.core.submission.writer import MonoFlameAvatarSubmissionDataWriter as MonoFlameAvatarSubmissionDataWriter
+from nersemble_cli.core.submission.writer import NVSSubmissionDataWriter as NVSSubmissionDataWriter
+from nersemble_cli.core.submission.writer import SVFRSubmissionDataWriter as SVFRSubmissionDataWriter
+
+__version__: str
