@@ -38,6 +38,11 @@ class ImageKey(NamedTuple):
         """`sequence_name`, as everything else here calls it."""
         return self.sequence_name
 
+    @property
+    def place(self) -> Keys:
+        """What the path of the image's file is made of."""
+        return {"sequence": self.sequence, "timestep": self.timestep, "serial": self.serial}
+
     def to_key(self) -> str:
         """The name of the image's folder in a submission, where the timestep is padded to three digits."""
         return f"{self.sequence}_{self.timestep:03d}_{self.serial}"
@@ -234,8 +239,7 @@ class MeshBenchmark(Benchmark):
         )
 
     def keys(self, asset: Asset, participant: int, timesteps: ListTimesteps) -> Iterator[Keys]:
-        for key in self.image_keys[participant]:
-            yield {"sequence": key.sequence, "timestep": key.timestep, "serial": key.serial}
+        yield from (key.place for key in self.image_keys[participant])
 
 
 @dataclass(frozen=True)

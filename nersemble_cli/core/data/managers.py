@@ -467,14 +467,14 @@ class SVFRDataManager(_DataManager):
     def list_image_keys(self) -> list[ImageKey]:
         """The images that were downloaded, in the benchmark's order. `MissingFileError` if there is none."""
         keys = self.benchmark.image_keys[self.participant]
-        found = [key for key in keys if self._path("images", **key._asdict()).is_file()]
+        found = [key for key in keys if self._path("images", **key.place).is_file()]
         if not found:
             self._explain("images", self._folder / f"{self.participant:03d}")
         return found
 
     def get_asset_folder(self, image_key: ImageKey) -> str:
         """The folder of an image; the timestep in its name is not padded, unlike in a submission."""
-        return str(self._path("images", **_image_key(image_key)._asdict()).parent)
+        return str(self._path("images", **_image_key(image_key).place).parent)
 
     def load_image(self, image_key: ImageKey) -> NDArray[np.uint8]:
         """(512, 512, 3) uint8 RGB 0–255."""
@@ -485,7 +485,7 @@ class SVFRDataManager(_DataManager):
         ):
             keys = [key.to_key() for key in self.benchmark.image_keys[self.participant]]
             raise unknown_name(f"image of participant {self.participant:03d}", key.to_key(), keys)
-        return read_rgb(self._existing("images", **key._asdict()))
+        return read_rgb(self._existing("images", **key.place))
 
     def fetch_hint(self, asset: str, **place: Any) -> str:
         return super().fetch_hint(asset)  # downloads know no smaller part than a participant

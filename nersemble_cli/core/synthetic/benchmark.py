@@ -335,7 +335,7 @@ def _write_pointclouds(
 
 def _write_images(folder: Path, benchmark: MeshBenchmark, participant: int, n_images: int, recipe: Recipe) -> None:
     for key in benchmark.image_keys[participant][:n_images]:
-        place = {"sequence": key.sequence, "timestep": key.timestep, "serial": key.serial}
+        place = key.place
         path = folder / benchmark.folder / benchmark.asset("images").path.format(participant=participant, **place)
         path.parent.mkdir(parents=True, exist_ok=True)
         still = Recipe(n_frames=key.timestep + 1, scale=recipe.scale)
