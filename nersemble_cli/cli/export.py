@@ -161,6 +161,49 @@ def colmap(
     _run(make_export, request, out, folder, workers, dry_run, as_json)
 
 
+@options.command(
+    app,
+    "nersemble export gaussian-avatars 393 avatar/",
+    "nersemble export gaussian-avatars 393 avatar/ --hold-out EXP-9-jaw-2,SEN-07-fond_note_fried",
+)
+def gaussian_avatars(
+    participant: Annotated[
+        str, typer.Argument(metavar="PARTICIPANT", help="A participant of mono.", show_default=False)
+    ],
+    out: OutArgument,
+    folder: options.FolderOption = None,
+    sequence: SequencesOption = None,
+    timesteps: TimestepsOption = None,
+    hold_out: HoldOutOption = None,
+    flame_model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The FLAME 2023 model.",
+            show_default="$NERSEMBLE_FLAME_MODEL, ~/.cache/FLAME/flame2023.pkl",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    scale: ScaleOption = 1.0,
+    workers: options.WorkersOption = None,
+    dry_run: DryRunOption = False,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Write images, masks and FLAME parameters for GaussianAvatars.
+
+    It is the layout that VHAP writes, with the benchmark's tracking. Beside it is what the frames of a submission
+    are rendered from.
+    """
+    from nersemble_cli.core.export.gaussian_avatars import make_export
+    from nersemble_cli.core.flame.model import load_flame_model
+
+    request = _request(participant, sequence, None, timesteps, hold_out, scale, "png", center=True)
+    _run(
+        lambda selection: make_export(selection, load_flame_model(flame_model)),
+        request, out, folder, workers, dry_run, as_json, everything=True,
+    )  # fmt: skip
+
+
 def _request(
     participant: str,
     sequences: list[str] | None,

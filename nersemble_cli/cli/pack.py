@@ -30,6 +30,10 @@ def pack(
     allow_incomplete: Annotated[
         bool, typer.Option("--allow-incomplete", help="Pack what is there, for a test.")
     ] = False,
+    crop: Annotated[
+        Path | None,
+        typer.Option(metavar="crop.json", help="Cut frames as this file of an export with padded images says."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Turn results into a validated submission.
@@ -51,7 +55,7 @@ def pack(
     with output.progress() as progress:
         packed = pack_renders(
             benchmark, renders, out, folder=folder, workers=workers, crf=crf, overwrite=overwrite,
-            dry_run=dry_run, allow_incomplete=allow_incomplete, progress=progress,
+            dry_run=dry_run, allow_incomplete=allow_incomplete, crop=crop, progress=progress,
         )  # fmt: skip
     _show(output, packed)
     output.json(_as_json(packed))

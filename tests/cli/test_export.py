@@ -67,3 +67,18 @@ def test_missing_data_names_the_download(run: Run, tmp_path: Path) -> None:
     result = run("export", "colmap", "388", "scene", "-f", tmp_path)
     assert result.status == 1
     assert "nersemble download nvs" in result.err
+
+
+def test_gaussian_avatars_needs_the_flame_model(run: Run) -> None:
+    result = run("export", "gaussian-avatars", "393", "avatar")
+    assert result.status == 1
+    assert "flame2023.pkl" in result.err
+    assert not Path("avatar").exists()
+
+
+def test_gaussian_avatars_says_how_to_train_and_render(run: Run, flame_model: Path) -> None:
+    result = run("export", "gaussian-avatars", "393", "avatar", "--flame-model", flame_model)
+    assert result.status == 0
+    assert "--bind_to_mesh --white_background" in result.out
+    assert "--target_path" in result.out
+    assert "cameras_extent" in result.err

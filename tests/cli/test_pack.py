@@ -117,6 +117,53 @@ def test_frames_are_ordered_by_the_last_number(run: Run, ready: Path, folder: Pa
         assert archive.read(VIDEO) == made_up.video("nvs")
 
 
+def _write_crop(path: Path, left: int, top: int, right: int, bottom: int) -> Path:
+    box = {
+        "padded_width": NVS.width + left + right, "padded_height": NVS.height + top + bottom,
+        "left": left, "top": top, "width": NVS.width, "height": NVS.height,
+    }  # fmt: skip
+    path.write_text(json.dumps({"schema_version": 1, "cameras": {"222200037": box}}))
+    return path
+
+
+def test_padded_frames_are_cut_back(run: Run, ready: Path, folder: Path, tmp_path: Path) -> None:
+    (ready / VIDEO).unlink()
+    (ready / CAMERA).mkdir()
+    for t, frame in enumerate(made_up.head_frames(NVS)):
+        padded = np.pad(frame, ((3, 4), (10, 0), (0, 0)), constant_values=7)
+        (ready / CAMERA / f"{t}.png").write_bytes(made_up.png(padded))
+    crop = _write_crop(tmp_path / "crop.json", 10, 3, 0, 4)
+    result = run("pack", "nvs", ready, tmp_path / "out.zip", "-f", folder, "--crop", crop)
+    assert result.status == 0
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        assert archive.read(VIDEO) == made_up.video("nvs")
+
+
+def test_frames_that_do_not_fit_the_crop_are_a_finding(
+    run: Run, ready: Path, folder: Path, tmp_path: Path
+) -> None:
+    (ready / VIDEO).unlink()
+    (ready / CAMERA).mkdir()
+    for t, frame in enumerate(made_up.head_frames(NVS)):
+        (ready / CAMERA / f"{t}.png").write_bytes(made_up.png(frame))
+    crop = _write_crop(tmp_path / "crop.json", 10, 3, 0, 4)
+    result = run("pack", "nvs", ready, tmp_path / "out.zip", "-f", folder, "--crop", crop, "--json")
+    (finding,) = json.loads(result.out)["findings"]
+    assert (result.status, finding["code"]) == (1, "wrong_resolution")
+    assert (finding["expected"], finding["actual"]) == ("1110×1611", "1100×1604")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"cameras": {"1": {}}}', '{"cameras": {"1": null}}'])
+def test_something_else_than_a_crop_is_refused(
+    run: Run, ready: Path, folder: Path, tmp_path: Path, text: str
+) -> None:
+    crop = tmp_path / "crop.json"
+    crop.write_text(text)
+    result = run("pack", "nvs", ready, tmp_path / "out.zip", "-f", folder, "--crop", crop)
+    assert result.status == 1
+    assert "is not a crop.json" in result.err
+
+
 def test_transparent_frames_are_composited_on_white_with_a_note(
     run: Run, ready: Path, folder: Path, tmp_path: Path
 ) -> None:

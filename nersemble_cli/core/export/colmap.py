@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nersemble_cli.core.data.pointcloud import PointCloud, pointcloud_to_ply
 from nersemble_cli.core.export.images import ImageFile, check_mattes
 from nersemble_cli.core.export.points import load_points, source_timesteps
+from nersemble_cli.core.export.rotations import matrix_to_quaternion
 from nersemble_cli.core.export.run import Export
 from nersemble_cli.core.export.selection import Camera, Selection
 
@@ -114,25 +115,6 @@ def _points(
     if timestep is not None:  # the Inria trainer would make it, without normals
         files[f"{folder}points3D.ply"] = lambda: pointcloud_to_ply(*load())
     return files
-
-
-def matrix_to_quaternion(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(4,) unit quaternion w, x, y, z with w ≥ 0, of a (3, 3) rotation.
-
-    The eigenvector of the largest eigenvalue of a symmetric matrix: Bar-Itzhack, "New method for extracting the
-    quaternion from a rotation matrix", 2000. It also finds the nearest rotation to one that was rounded.
-    """
-    m = rotation
-    k = np.array(
-        [
-            [m[0, 0] + m[1, 1] + m[2, 2], 0, 0, 0],
-            [m[2, 1] - m[1, 2], m[0, 0] - m[1, 1] - m[2, 2], 0, 0],
-            [m[0, 2] - m[2, 0], m[0, 1] + m[1, 0], m[1, 1] - m[0, 0] - m[2, 2], 0],
-            [m[1, 0] - m[0, 1], m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], m[2, 2] - m[0, 0] - m[1, 1]],
-        ]
-    )
-    quaternion: NDArray[np.float64] = np.linalg.eigh(k)[1][:, -1]  # eigh reads the lower triangle
-    return quaternion if quaternion[0] >= 0 else -quaternion
 
 
 def _pinhole(camera: Camera) -> tuple[float, float, float, float]:

@@ -11,11 +11,12 @@ from typing import Any
 from nersemble_cli import __version__
 from nersemble_cli.core.errors import UsageError
 from nersemble_cli.core.export.images import ImageFile, encoded_files
-from nersemble_cli.core.export.selection import Selection
+from nersemble_cli.core.export.selection import Camera, Selection
 from nersemble_cli.core.files import free_space, scratch_folder
 from nersemble_cli.core.threads import Progress, Silent, cpu_count
 
 RECORD = "export.json"
+CROP = "crop.json"
 README = "README.md"
 _SAMPLES = 4  # images that are encoded to estimate the size of all
 _SPARE = 1.05
@@ -41,6 +42,7 @@ class Export:
     lines: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     alpha_inside: bool = False
+    world: str = "The world is the benchmark's: in metres, not moved, not turned."
 
 
 @dataclass
@@ -112,9 +114,27 @@ def run_export(
             write_file(out / name, make())
     for name, make in export.small.items():
         write_file(out / name, make())
+    if export.selection.request.center:
+        write_file(out / CROP, crop_record(export.selection.rig))
     write_file(out / README, _readme(export, out).encode())
     write_file(out / RECORD, _record(export, complete=True))
     return done
+
+
+def crop_record(rig: Mapping[str, Camera]) -> bytes:
+    """Where in a camera's padded image the benchmark's lies, in pixels. `submission.crop` reads it."""
+    boxes = {}
+    for serial, camera in rig.items():
+        pad = camera.padding
+        boxes[serial] = {
+            "padded_width": camera.width,
+            "padded_height": camera.height,
+            "left": pad.left,
+            "top": pad.top,
+            "width": camera.width - pad.left - pad.right,
+            "height": camera.height - pad.top - pad.bottom,
+        }
+    return (json.dumps({"schema_version": 1, "cameras": boxes}, indent=1) + "\n").encode()
 
 
 def _settings(export: Export) -> dict[str, Any]:
@@ -182,6 +202,10 @@ def _estimate(export: Export, missing: list[ImageFile]) -> int:
     return round(sum(sizes) / len(sizes) * len(missing))
 
 
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
 def _megabytes(n_bytes: int) -> str:
     return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
 
@@ -191,8 +215,8 @@ def _readme(export: Export, out: Path) -> str:
     lines = [
         f"# {selection.benchmark.title}, participant {selection.data.participant}: {export.format}",
         "",
-        f"Written by `nersemble export {export.format}`, version {__version__}. {len(export.images):,} images of"
-        f" {len(selection.cameras)} cameras. The world is the benchmark's: metres, not moved, not turned.",
+        f"Written by `nersemble export {export.format}`, version {__version__}: {len(export.images):,} images from"
+        f" {_count(len(selection.cameras), 'camera')}. {export.world}",
         "",
         "## Train",
         "",

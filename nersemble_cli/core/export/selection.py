@@ -88,12 +88,16 @@ class View:
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """Which views are exported, in the order sequence, camera, timestep, and what their cameras are."""
+    """Which views are exported, in the order sequence, camera, timestep.
+
+    `cameras` are those whose images are exported, `rig` all that are calibrated, the hidden test set's among them.
+    """
 
     request: Request
     data: VideoData
     sequences: tuple[str, ...]
     cameras: Mapping[str, Camera]
+    rig: Mapping[str, Camera]
     timesteps: Mapping[str, tuple[int, ...]]
     held_out: tuple[str, ...]
 
@@ -177,11 +181,11 @@ def select(request: Request, folder: Path, *, every_timestep: bool, every_sequen
     serials = _choose_serials(data, sequences, request)
     ranges = parse_timesteps(request.timesteps or (ALL if every_timestep else _FIRST))
     timesteps = {sequence: _choose_timesteps(data, sequence, ranges) for sequence in sequences}
-    cameras = _cameras(data, sequences[0], serials, request)
+    rig = _rig(data, sequences[0], serials, request)
     for name in request.hold_out:
         if name not in serials and name not in sequences:
             raise unknown_name("camera or sequence to hold out", name, (*serials, *sequences))
-    selection = Selection(request, data, sequences, cameras, timesteps, request.hold_out)
+    selection = Selection(request, data, sequences, {s: rig[s] for s in serials}, rig, timesteps, request.hold_out)
     if all(selection.is_held_out(sequence, serial) for sequence in sequences for serial in serials):
         raise UsageError("--hold-out leaves nothing to train with.", "Hold out fewer cameras or sequences.")
     return selection
@@ -221,9 +225,10 @@ def _choose_timesteps(data: VideoData, sequence: str, ranges: tuple[range, ...] 
     return tuple(sorted({timestep for wanted in ranges for timestep in wanted}))
 
 
-def _cameras(data: VideoData, sequence: str, serials: Collection[str], request: Request) -> Mapping[str, Camera]:
+def _rig(data: VideoData, sequence: str, serials: Collection[str], request: Request) -> dict[str, Camera]:
+    """Every calibrated camera. Those without videos have images of the same size as the others."""
     calibration = data.load_camera_calibration()
-    cameras = {}
+    sizes = {}
     for serial in serials:
         path = Path(data.get_images_path(sequence, serial))
         if not path.is_file():
@@ -232,14 +237,19 @@ def _cameras(data: VideoData, sequence: str, serials: Collection[str], request: 
             )
         with borrow_reader(path) as reader:
             frame = reader.frame(0)
-        cameras[serial] = scaled_camera(
+        sizes[serial] = (frame.width, frame.height)
+    usual = next(iter(sizes.values()))
+    rig = {
+        serial: scaled_camera(
             serial,
             calibration.intrinsics[serial],
             calibration.world_2_cam[serial],
-            (frame.width, frame.height),
+            sizes.get(serial, usual),
             request.scale,
         )
-    return centered_cameras(cameras) if request.center else cameras
+        for serial in calibration.serials
+    }
+    return centered_cameras(rig) if request.center else rig
 
 
 def scaled_camera(

@@ -16,7 +16,8 @@ from nersemble_cli.core.benchmarks import Benchmark, VideoBenchmark, get_benchma
 from nersemble_cli.core.data.frame_counts import FrameCounts, frame_counts
 from nersemble_cli.core.errors import EncodingError, InvalidInputError, NersembleError
 from nersemble_cli.core.files import check_target, scratch_folder
-from nersemble_cli.core.formats.png import psnr, read_rgb
+from nersemble_cli.core.formats.png import psnr
+from nersemble_cli.core.submission.crop import load_boxes
 from nersemble_cli.core.submission.findings import Report, VideoReport
 from nersemble_cli.core.submission.members import FileMember
 from nersemble_cli.core.submission.renders import Renders, VideoSource, demote, scan
@@ -71,13 +72,14 @@ def pack(
     overwrite: bool = False,
     dry_run: bool = False,
     allow_incomplete: bool = False,
+    crop: Path | None = None,
     progress: Progress | None = None,
 ) -> Packed:
     """Packs renders into `zip_path`, after a check of all of them and before a check of the zip.
 
     If anything is wrong, `report` says what and nothing is written; an older zip stays as it is. `folder` is the
-    benchmark folder, for frame counts. Raises `UsageError` for arguments that cannot be, `EncodingError` if
-    ffmpeg fails, OSError if the disk is full.
+    benchmark folder, for frame counts, and `crop` the `crop.json` of an export whose images are padded. Raises
+    `UsageError` for arguments that cannot be, `EncodingError` if ffmpeg fails, OSError if the disk is full.
     """
     progress = progress or Silent()
     benchmark = get_benchmark(benchmark_name)
@@ -85,7 +87,7 @@ def pack(
     counts = FrameCounts({}, {}, ())
     if isinstance(benchmark, VideoBenchmark):
         counts = frame_counts(benchmark, settings.existing_folder(folder), settings.find_url())
-    renders = scan(benchmark, renders_folder, counts, progress)
+    renders = scan(benchmark, renders_folder, counts, progress, None if crop is None else load_boxes(crop))
     if allow_incomplete:
         demote(renders.report, INCOMPLETE)
     packed = Packed(
@@ -157,9 +159,9 @@ def _encode_all(
 
 
 def _read_frames(source: VideoSource, progress: Progress) -> Iterator[NDArray[np.uint8]]:
-    for path in source.frames:
+    for number in range(len(source.frames)):
         try:
-            yield read_rgb(path)
+            yield source.read(number)
         except InvalidInputError as error:
             # Its checksums were right, so this was written by a faulty encoder, or has changed since.
             raise NersembleError(error.message, error.hint) from error
@@ -175,7 +177,7 @@ def _check_encoded(
 
     def compare(t: int, frame: av.VideoFrame) -> None:
         if t in samples:
-            psnrs.append(psnr(read_rgb(source.frames[t]), to_rgb(frame)))
+            psnrs.append(psnr(source.read(t), to_rgb(frame)))
 
     member = FileMember(source.slot.path, path)
     expected = counts.get(source.slot.participant, source.slot.sequence)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from nersemble_cli.core.benchmarks import Benchmark, MeshBenchmark, VideoBenchmark, VideoSlot
 from nersemble_cli.core.data.frame_counts import FrameCounts
 from nersemble_cli.core.errors import InvalidInputError, UsageError, listing
-from nersemble_cli.core.formats.png import check_png
+from nersemble_cli.core.formats.png import check_png, read_rgb
+from nersemble_cli.core.submission.crop import Box
 from nersemble_cli.core.submission.findings import WARNING, Finding, Report, VideoReport
 from nersemble_cli.core.submission.members import FileMember, is_junk
 from nersemble_cli.core.submission.names import by_canonical, canonical
@@ -25,11 +30,20 @@ _OTHER_IMAGES = {".jpg", ".jpeg", ".webp", ".exr", ".bmp", ".tif", ".tiff", ".np
 
 @dataclass(frozen=True)
 class VideoSource:
-    """Where a video comes from: PNG frames in order, or a video that is ready (then `frames` is empty)."""
+    """Where a video comes from: PNG frames in order, or a video that is ready (then `frames` is empty).
+
+    `box` is what to cut out of the frames, None for all of them.
+    """
 
     slot: VideoSlot
     path: Path
     frames: tuple[Path, ...] = ()
+    box: Box | None = None
+
+    def read(self, number: int) -> NDArray[np.uint8]:
+        """Frame `number` as it is to be encoded: (height, width, 3) uint8 RGB."""
+        rgb = read_rgb(self.frames[number])
+        return rgb if self.box is None else self.box.cut(rgb)
 
 
 @dataclass
@@ -53,9 +67,11 @@ def scan(
     folder: Path,
     counts: FrameCounts,
     progress: Progress | None = None,
+    boxes: Mapping[str, Box] | None = None,
 ) -> Renders:
     """Finds what is to be packed and checks all of it, to the checksums of every PNG; nothing is written.
 
+    `boxes` says for each camera what to cut out of its frames.
     Every problem is in `report.findings`. Raises `UsageError` if `folder` is none.
     """
     if not folder.is_dir():
@@ -66,7 +82,7 @@ def scan(
     if isinstance(benchmark, VideoBenchmark):
         report.frame_counts_from = counts.sources
         report.notes += counts.notes
-        _scan_videos(renders, benchmark, counts, progress or Silent())
+        _scan_videos(renders, benchmark, counts, progress or Silent(), boxes or {})
     elif isinstance(benchmark, MeshBenchmark):
         _scan_meshes(renders, benchmark, progress or Silent())
     report.sort()
@@ -112,7 +128,9 @@ def _explain_nothing_found(renders: Renders) -> None:
     )
 
 
-def _scan_videos(renders: Renders, benchmark: VideoBenchmark, counts: FrameCounts, progress: Progress) -> None:
+def _scan_videos(
+    renders: Renders, benchmark: VideoBenchmark, counts: FrameCounts, progress: Progress, boxes: Mapping[str, Box]
+) -> None:
     report = renders.report
     by_name: dict[str, list[Path]] = defaultdict(list)
     for path in _entries(renders.folder, 3):
@@ -134,7 +152,7 @@ def _scan_videos(renders: Renders, benchmark: VideoBenchmark, counts: FrameCount
         elif candidates[0].is_dir():
             frames = _frames_in(candidates[0], slot, report)
             if frames:
-                renders.videos.append(VideoSource(slot, candidates[0], frames))
+                renders.videos.append(VideoSource(slot, candidates[0], frames, boxes.get(slot.serial)))
         else:
             renders.videos.append(VideoSource(slot, candidates[0]))
             renders.files[slot.path] = candidates[0]
@@ -232,14 +250,27 @@ def _check_frames(
         message = f"{len(unreadable)} of {n} frames in {source.path}: {listing(unreadable, 3)}."
         findings.append(Finding("unreadable_image", path, message, expected=0, actual=len(unreadable)))
     for size, frames in sizes.items():
-        if size != (benchmark.width, benchmark.height):
-            of = f"{len(frames)} of {n} frames ({listing(frames, 2)}) are"
+        of = f"{len(frames)} of {n} frames ({listing(frames, 2)}) are"
+        if source.box is not None and size != (source.box.padded_width, source.box.padded_height):
+            findings.append(_does_not_fit(path, source.box, size, of))
+        elif source.box is None and size != (benchmark.width, benchmark.height):
             findings.append(wrong_resolution(path, benchmark, *size, of=of))
     if expected is not None and n != expected:
         findings.append(wrong_frame_count(path, expected, n))
     width, height = next(iter(sizes), (None, None))
+    if source.box is not None:
+        width, height = source.box.width, source.box.height
     video = VideoReport(path, width, height, num_frames_from_header=n, findings=tuple(findings))
     return video, conversions
+
+
+def _does_not_fit(path: str, box: Box, size: tuple[int, int], of: str) -> Finding:
+    """The finding for frames of another size than the one that `box` is cut out of."""
+    width, height = size
+    expected = f"{box.padded_width}×{box.padded_height}"
+    message = f"{of} {width}×{height}, but crop.json cuts frames of {expected}."
+    hint = "Render at the size of the exported images, or leave out --crop for frames that are not padded."
+    return Finding("wrong_resolution", path, message, expected, f"{width}×{height}", hint=hint)
 
 
 def _scan_meshes(renders: Renders, benchmark: MeshBenchmark, progress: Progress) -> None:

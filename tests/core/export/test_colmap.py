@@ -12,7 +12,7 @@ import trimesh
 
 from nersemble_cli import NVSDataManager
 from nersemble_cli.core.data.cameras import project_points
-from nersemble_cli.core.export.colmap import make_export, matrix_to_quaternion
+from nersemble_cli.core.export.colmap import make_export
 from nersemble_cli.core.formats.png import read_rgb
 from tests.core.export.conftest import Write
 from tests.made_up import RECIPE
@@ -133,15 +133,6 @@ def test_without_points_the_model_is_whole(write: Write, tmp_path: Path) -> None
     write(make_export, n_points=0)
     found = pycolmap.Reconstruction(tmp_path / "out" / "sparse" / "0")
     assert (len(found.images), len(found.points3D)) == (2, 0)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_quaternion_turns_as_its_matrix_does(seed: int) -> None:
-    from scipy.spatial.transform import Rotation
-
-    turn = Rotation.random(random_state=seed)
-    x, y, z, w = turn.as_quat(canonical=True)
-    assert np.allclose(matrix_to_quaternion(turn.as_matrix()), [w, x, y, z], atol=1e-12)
 
 
 def test_every_made_up_frame_can_be_exported(write: Write) -> None:
