@@ -201,8 +201,9 @@ def _losses(selection: Selection, worlds: Mapping[str, World]) -> list[str]:
 
 def _notes(selection: Selection) -> list[str]:
     return [
-        f"{_TEST}/ has the hidden test set's views, with white images. render.py writes output/SEQUENCE_cam_SERIAL/;"
-        f" `nersemble pack mono` wants these frames in {selection.data.participant}/SEQUENCE/cam_SERIAL/."
+        f"{_TEST}/ has the hidden test set's views, with white images. render.py writes"
+        f" output/SEQUENCE_cam_SERIAL/; `nersemble pack mono` wants these frames in"
+        f" {selection.data.participant}/SEQUENCE/cam_SERIAL/."
     ]
 
 
