@@ -204,6 +204,59 @@ def gaussian_avatars(
     )  # fmt: skip
 
 
+@options.command(
+    app,
+    "nersemble export frames 388 frames/ -c 222200040 -t 0-99",
+    "nersemble export frames 393 shards/ --format jpg --shards 500MB",
+)
+def frames(
+    participant: ParticipantArgument,
+    out: OutArgument,
+    folder: options.FolderOption = None,
+    sequence: SequencesOption = None,
+    camera: CamerasOption = None,
+    timesteps: TimestepsOption = None,
+    hold_out: HoldOutOption = None,
+    scale: ScaleOption = 1.0,
+    image_format: FormatOption = "png",
+    alpha: Annotated[
+        str,
+        typer.Option(
+            metavar="beside|rgba|none",
+            help="Alpha maps as files of their own, as a fourth channel, or not at all.",
+            rich_help_panel=_HOW,
+        ),
+    ] = "beside",
+    shards: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Write WebDataset shards of this size: 500MB.",
+            show_default="single files",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    center: CenterOption = False,
+    workers: options.WorkersOption = None,
+    dry_run: DryRunOption = False,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Write images and cameras.json, for everything else.
+
+    Files are PARTICIPANT/SEQUENCE/cam_SERIAL/00000.png. In shards, a sample has its image, alpha map, camera, and
+    FLAME parameters if there are any.
+    """
+    from nersemble_cli.core.export.frames import make_export
+    from nersemble_cli.core.export.shards import parse_size
+
+    size = None if shards is None else parse_size(shards)
+    request = _request(participant, sequence, camera, timesteps, hold_out, scale, image_format, center=center)
+    _run(
+        lambda selection: make_export(selection, alpha, size),
+        request, out, folder, workers, dry_run, as_json, everything=True,
+    )  # fmt: skip
+
+
 def _request(
     participant: str,
     sequences: list[str] | None,

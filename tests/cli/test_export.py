@@ -82,3 +82,10 @@ def test_gaussian_avatars_says_how_to_train_and_render(run: Run, flame_model: Pa
     assert "--bind_to_mesh --white_background" in result.out
     assert "--target_path" in result.out
     assert "cameras_extent" in result.err
+
+
+def test_shards_are_named_with_how_to_read_them(run: Run) -> None:
+    result = run("export", "frames", "388", "shards", "--format", "jpg", "--shards", "1MB")
+    assert result.status == 0
+    assert "webdataset.WebDataset" in result.out
+    assert [path.name for path in Path("shards").glob("*.tar")] == ["train-000000.tar"]

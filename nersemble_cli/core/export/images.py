@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -101,23 +102,24 @@ def _pixels(frame: av.VideoFrame, camera: Camera, scale: float, channels: int, f
 
 
 def common_step(files: Iterable[ImageFile]) -> int:
-    """The distance between the timesteps of neighbouring files of a video, 1 if it varies.
+    """The distance between the timesteps of consecutive files of a video, 1 if it varies.
 
     With it, the decoder leaves out frames that nobody needs.
     """
     steps = set()
-    last: View | None = None
+    last: dict[tuple[str, str], int] = {}
     for file in files:
         view = file.view
-        if last is not None and (view.sequence, view.serial) == (last.sequence, last.serial):
-            steps.add(view.timestep - last.timestep)
-        last = view
+        before = last.get((view.sequence, view.serial))
+        if before is not None:
+            steps.add(view.timestep - before)
+        last[view.sequence, view.serial] = view.timestep
     return steps.pop() if len(steps) == 1 and min(steps) > 0 else 1
 
 
 def encoded_files(
     selection: Selection, files: list[ImageFile], workers: int, *, alpha_inside: bool = False
-) -> Iterator[tuple[ImageFile, dict[str, bytes]]]:
+) -> Generator[tuple[ImageFile, dict[str, bytes]], None, None]:
     """Yields each of `files` with the contents of its files, as they are ready: not in order.
 
     One video is decoded at a time, by several threads; `workers` encode. Memory holds twice as many frames as
@@ -139,5 +141,6 @@ def encoded_files(
         return contents
 
     decoded = _decode(selection.data, files, common_step(files), with_mattes)
-    for item, contents in in_threads(encode, decoded, workers):
-        yield item.of, contents
+    with closing(in_threads(encode, decoded, workers)) as results:
+        for item, contents in results:
+            yield item.of, contents

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from nersemble_cli import __version__
 from nersemble_cli.core.errors import UsageError
 from nersemble_cli.core.export.images import ImageFile, encoded_files
 from nersemble_cli.core.export.selection import Camera, Selection
+from nersemble_cli.core.export.shards import Sample, Shard, member_size, plan_shards, write_shard
 from nersemble_cli.core.files import free_space, scratch_folder
 from nersemble_cli.core.threads import Progress, Silent, cpu_count
 
@@ -29,7 +31,8 @@ class Export:
     `images` are written first. `large` files (point clouds) are made one at a time, if they are not there;
     `small` ones at the end, every time. `losses` are what readers of the format lose or ignore, `lines` commands
     that train on it; both go into the README. `fixed` are settings that must be the same when it is resumed,
-    because images that are there already depend on them.
+    because images that are there already depend on them. With `shard_size` (bytes), images go into tar files, with
+    what `sample` adds to each.
     """
 
     format: str
@@ -42,6 +45,8 @@ class Export:
     lines: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     alpha_inside: bool = False
+    shard_size: int | None = None
+    sample: Sample | None = None
     world: str = "The world is the benchmark's: in metres, not moved, not turned."
 
 
@@ -87,8 +92,16 @@ def run_export(
     progress = progress or Silent()
     workers = workers or cpu_count()
     _check_out(export, out)
-    missing = [file for file in export.images if not all((out / name).is_file() for name in file.files)]
-    size = _estimate(export, missing)
+    shards: list[Shard] = []
+    if export.shard_size is None:
+        missing = [file for file in export.images if not all((out / name).is_file() for name in file.files)]
+        size = _estimate(export, missing) * len(missing)
+    else:
+        sample_size = _estimate(export, export.images)
+        shards = plan_shards(export.images, export.shard_size, sample_size)
+        shards = [shard for shard in shards if not (out / shard.name).is_file()]
+        missing = [file for shard in shards for file in shard.files]
+        size = sample_size * len(missing)
     free = free_space(out)
     done = Exported(
         out, export.format, len(export.images), len(export.images) - len(missing), size, free,
@@ -104,10 +117,8 @@ def run_export(
     write_file(out / RECORD, _record(export, complete=False))
     done.num_bytes = 0
     progress.start(f"Exporting {export.format}", len(missing), "images")
-    for _, contents in encoded_files(export.selection, missing, workers, alpha_inside=export.alpha_inside):
-        for name, content in contents.items():
-            write_file(out / name, content)
-            done.num_bytes += len(content)
+    for n_bytes in _write_images(export, out, missing, shards, workers):
+        done.num_bytes += n_bytes
         progress.advance()
     for name, make in export.large.items():
         if not (out / name).is_file():
@@ -190,16 +201,33 @@ def _check_out(export: Export, out: Path) -> None:
         raise UsageError(f"{out} holds another export ({says}).", "Use the same options, or a new folder.")
 
 
-def _estimate(export: Export, missing: list[ImageFile]) -> int:
-    """Bytes that the missing images will take, from encoding a few of them."""
-    if not missing:
+def _write_images(
+    export: Export, out: Path, missing: list[ImageFile], shards: list[Shard], workers: int
+) -> Iterator[int]:
+    """Writes images to files or shards, and yields the bytes of each view."""
+    encoded = encoded_files(export.selection, missing, workers, alpha_inside=export.alpha_inside)
+    with closing(encoded):
+        if export.sample is not None:
+            for shard in shards:
+                yield from write_shard(out / shard.name, shard, encoded, export.sample)
+            return
+        for _, contents in encoded:
+            for name, content in contents.items():
+                write_file(out / name, content)
+            yield sum(map(len, contents.values()))
+
+
+def _estimate(export: Export, files: list[ImageFile]) -> int:
+    """Bytes that one of these views takes on average, from encoding a few of them."""
+    if not files:
         return 0
-    samples = missing[:: max(1, len(missing) // _SAMPLES)][:_SAMPLES]
-    sizes = [
-        sum(map(len, contents.values()))
-        for _, contents in encoded_files(export.selection, samples, 1, alpha_inside=export.alpha_inside)
-    ]
-    return round(sum(sizes) / len(sizes) * len(missing))
+    samples = files[:: max(1, len(files) // _SAMPLES)][:_SAMPLES]
+    total = 0
+    for file, contents in encoded_files(export.selection, samples, 1, alpha_inside=export.alpha_inside):
+        more = export.sample(file.view) if export.sample is not None else {}
+        sizes = [len(data) for data in (*contents.values(), *more.values())]
+        total += sum(map(member_size, sizes) if export.sample is not None else sizes)
+    return total // len(samples)
 
 
 def _count(n: int, what: str) -> str:
@@ -218,7 +246,7 @@ def _readme(export: Export, out: Path) -> str:
         f"Written by `nersemble export {export.format}`, version {__version__}: {len(export.images):,} images from"
         f" {_count(len(selection.cameras), 'camera')}. {export.world}",
         "",
-        "## Train",
+        "## Use",
         "",
     ]
     for name, line in export.lines.items():
