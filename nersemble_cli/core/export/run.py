@@ -13,7 +13,7 @@ from nersemble_cli import __version__
 from nersemble_cli.core.errors import UsageError
 from nersemble_cli.core.export.images import ImageFile, encoded_files
 from nersemble_cli.core.export.selection import Camera, Selection
-from nersemble_cli.core.export.shards import Sample, Shard, member_size, plan_shards, write_shard
+from nersemble_cli.core.export.shards import Sample, Shard, in_order, member_size, plan_shards, write_shard
 from nersemble_cli.core.files import free_space, scratch_folder
 from nersemble_cli.core.threads import Progress, Silent, cpu_count
 
@@ -208,8 +208,9 @@ def _write_images(
     encoded = encoded_files(export.selection, missing, workers, alpha_inside=export.alpha_inside)
     with closing(encoded):
         if export.sample is not None:
+            ordered = in_order(missing, encoded)
             for shard in shards:
-                yield from write_shard(out / shard.name, shard, encoded, export.sample)
+                yield from write_shard(out / shard.name, shard, ordered, export.sample)
             return
         for _, contents in encoded:
             for name, content in contents.items():

@@ -9,7 +9,7 @@ import io
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 
 from nersemble_cli.core.errors import UsageError
@@ -20,6 +20,7 @@ from nersemble_cli.core.files import scratch_folder
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _HEADER, _BLOCK = 512, 512
 
+Encoded = tuple[ImageFile, dict[str, bytes]]
 Sample = Callable[[View], dict[str, bytes]]
 
 
@@ -61,17 +62,16 @@ def member_size(n_bytes: int) -> int:
     return _HEADER + -(-n_bytes // _BLOCK) * _BLOCK
 
 
-def write_shard(
-    path: Path, shard: Shard, encoded: Iterator[tuple[ImageFile, dict[str, bytes]]], sample: Sample
-) -> Iterator[int]:
+def write_shard(path: Path, shard: Shard, encoded: Iterator[Encoded], sample: Sample) -> Iterator[int]:
     """Writes a shard, which appears whole or not at all; yields the bytes of each sample as it is written.
 
-    The same samples give the same bytes: they are in the order of `shard.files`, without times and owners.
+    The next of `encoded` are those of `shard.files`, in this order. The same samples give the same bytes, as
+    neither times nor owners are written.
     """
     with scratch_folder(path) as scratch:
         part = scratch / path.name
         with tarfile.open(part, "w") as archive:
-            for file, contents in _in_order(shard.files, encoded):
+            for file, contents in islice(encoded, len(shard.files)):
                 key = file.image.partition(".")[0]
                 members = contents | {f"{key}.{suffix}": data for suffix, data in sample(file.view).items()}
                 for name, data in members.items():
@@ -82,10 +82,8 @@ def write_shard(
         part.replace(path)
 
 
-def _in_order(
-    files: Iterable[ImageFile], encoded: Iterator[tuple[ImageFile, dict[str, bytes]]]
-) -> Iterator[tuple[ImageFile, dict[str, bytes]]]:
-    """What is encoded, in the order of `files`; few wait, as those who encode are never far ahead."""
+def in_order(files: Iterable[ImageFile], encoded: Iterator[Encoded]) -> Iterator[Encoded]:
+    """All that is encoded, in the order of `files`; few wait, as those who encode are never far ahead."""
     waiting: dict[ImageFile, dict[str, bytes]] = {}
     for file in files:
         while file not in waiting:
