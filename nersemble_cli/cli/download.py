@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from nersemble_cli.core.benchmarks import Benchmark
     from nersemble_cli.core.download.batch import Failure, Plan, Result
     from nersemble_cli.core.download.http import Server
-    from nersemble_cli.core.download.plan import Sums
+    from nersemble_cli.core.download.plan import Totals
 
 PROMPTS = 3
 SHOWN_FAILURES = 20
@@ -186,15 +186,15 @@ def _show(plan: Plan, out: Output) -> Result:
     """Shows the plan; its result has what the server could not tell."""
     from nersemble_cli.cli.output import human_size
     from nersemble_cli.core.download.batch import Result, check_space
-    from nersemble_cli.core.download.plan import add_up, by_asset
+    from nersemble_cli.core.download.plan import by_asset, totals
     from nersemble_cli.core.errors import NersembleError
     from nersemble_cli.core.files import free_space
 
     result = Result(failures=plan.failures)
     for note in plan.notes:
         out.note(note)
-    groups = [(f"{p:03d}", asset, add_up(items)) for p, asset, items in by_asset(plan.items)]
-    total = add_up(plan.items)
+    groups = [(f"{p:03d}", asset, totals(items)) for p, asset, items in by_asset(plan.items)]
+    total = totals(plan.items)
     out.table(_plan_table(groups, total))
     out.print(
         f"To fetch: {total.remaining_files:,} files, {_estimate(plan)}{human_size(total.remaining_bytes)}, "
@@ -214,7 +214,7 @@ def _estimate(plan: Plan) -> str:
     return "about " if any(item.todo and item.size is None for item in plan.items) else ""
 
 
-def _plan_table(groups: list[tuple[str, str, Sums]], total: Sums) -> Table:
+def _plan_table(groups: list[tuple[str, str, Totals]], total: Totals) -> Table:
     from nersemble_cli.cli.output import human_size, plain_table
 
     table = plain_table("participant", "asset", ">files", ">size", ">here", ">to fetch", ">size")
@@ -234,9 +234,9 @@ def _plan_table(groups: list[tuple[str, str, Sums]], total: Sums) -> Table:
 
 def _show_result(plan: Plan, result: Result, out: Output) -> None:
     from nersemble_cli.cli.output import human_size
-    from nersemble_cli.core.download.plan import add_up
+    from nersemble_cli.core.download.plan import totals
 
-    total = add_up(plan.items)
+    total = totals(plan.items)
     fetched = f"{result.fetched:,} files fetched ({human_size(result.bytes)})"
     there = f", {total.present_files:,} were there" if total.present_files else ""
     if not result.failures:
@@ -263,7 +263,7 @@ def _show_failures(failures: list[Failure], out: Output) -> None:
 
 
 def _document(plan: Plan, result: Result, dry_run: bool) -> dict[str, Any]:
-    from nersemble_cli.core.download.plan import add_up, by_asset
+    from nersemble_cli.core.download.plan import by_asset, totals
     from nersemble_cli.core.files import free_space
 
     return {
@@ -271,13 +271,13 @@ def _document(plan: Plan, result: Result, dry_run: bool) -> dict[str, Any]:
         "benchmark": plan.benchmark.name,
         "folder": str(plan.folder),
         "dry_run": dry_run,
-        "complete": not result.failures and not (dry_run and add_up(plan.items).remaining_files),
-        **asdict(add_up(plan.items)),
+        "complete": not result.failures and not (dry_run and totals(plan.items).remaining_files),
+        **asdict(totals(plan.items)),
         "free_bytes": free_space(plan.folder),
         "fetched_files": result.fetched,
         "fetched_bytes": result.bytes,
         "groups": [
-            {"participant": participant, "asset": asset, **asdict(add_up(items))}
+            {"participant": participant, "asset": asset, **asdict(totals(items))}
             for participant, asset, items in by_asset(plan.items)
         ],
         "failures": [asdict(failure) for failure in result.failures],

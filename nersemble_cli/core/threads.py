@@ -31,7 +31,7 @@ class Progress(Protocol):
         """What is being done has changed."""
 
 
-class Silent:
+class NullProgress:
     """Progress that nobody looks at."""
 
     def start(self, title: str, total: int, unit: str) -> None: ...
@@ -75,14 +75,14 @@ def in_threads(
     items: Iterable[T],
     workers: int,
     ahead: int | None = None,
-    patience: float | None = None,
+    grace: float | None = None,
 ) -> Generator[tuple[T, R], None, None]:
     """Yields (item, work(item)) as they are done, at most `workers` at a time.
 
     At most `ahead` (default: twice the workers) items are taken before their results are, so that memory
     stays flat. When one raises, or the caller stops iterating or is interrupted, the others are cancelled
     and waited for before the exception goes on; `work` must look at the flag that it is given. With
-    `patience` (seconds), threads that hang for longer in a network that does not answer are left behind:
+    `grace` (seconds), threads that hang for longer in a network that does not answer are left behind:
     they do nothing more and die with the process.
     """
     cancel = Cancel()
@@ -125,6 +125,6 @@ def in_threads(
         cancel.set()
         for _ in threads:
             tasks.put(None)
-        deadline = None if patience is None else time.monotonic() + patience
+        deadline = None if grace is None else time.monotonic() + grace
         for thread in threads:
             thread.join(None if deadline is None else max(0.0, deadline - time.monotonic()))

@@ -39,8 +39,8 @@ def server() -> Iterator[FaultServer]:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    patience = functools.partial(http.Patience, attempts=3, first_wait=0.01, connect_timeout=1.0, read_timeout=0.3)
-    monkeypatch.setattr(http, "Patience", patience)
+    quick = functools.partial(http.RetryPolicy, attempts=3, first_wait=0.01, connect_timeout=1.0, read_timeout=0.3)
+    monkeypatch.setattr(http, "RetryPolicy", quick)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from nersemble_cli.core.benchmarks import Benchmark, VideoBenchmark, files
 from nersemble_cli.core.data import frame_counts as metadata
-from nersemble_cli.core.download.fetch import LOCK_POLL, Gauge, fetch
+from nersemble_cli.core.download.fetch import LOCK_POLL, FileProgress, fetch
 from nersemble_cli.core.download.http import (
     ACCESS_REFUSED,
     NOT_THERE,
@@ -24,11 +24,11 @@ from nersemble_cli.core.download.http import (
     read_small,
 )
 from nersemble_cli.core.download.manifest import Manifest, Version
-from nersemble_cli.core.download.plan import Item, add_up, look
+from nersemble_cli.core.download.plan import FileStatus, local_status, totals
 from nersemble_cli.core.download.selection import Selection, Timesteps, select
 from nersemble_cli.core.errors import InvalidInputError, NersembleError, UsageError
 from nersemble_cli.core.files import free_space, locked_part, part_path, write_all
-from nersemble_cli.core.threads import Cancel, Progress, Silent, in_threads
+from nersemble_cli.core.threads import Cancel, NullProgress, Progress, in_threads
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -62,7 +62,7 @@ class Plan:
 
     benchmark: Benchmark
     folder: Path
-    items: Sequence[Item]
+    items: Sequence[FileStatus]
     manifest: Manifest
     notes: tuple[str, ...] = ()
 
@@ -132,7 +132,7 @@ def prepare(
     what it learns of files which something else fetched is kept in `folder`, but nothing with `dry_run`.
     Raises `NersembleError` if the server refuses, and OSError.
     """
-    progress = progress or Silent()
+    progress = progress or NullProgress()
     benchmark = selection.benchmark
     root = folder / benchmark.folder
     if not dry_run:
@@ -154,15 +154,15 @@ def _look_up(
     overwrite: bool,
     dry_run: bool,
     progress: Progress,
-) -> tuple[list[Item], tuple[str, ...]]:
+) -> tuple[list[FileStatus], tuple[str, ...]]:
     """The wanted files, with what the server says of those it has to be asked for, and notes."""
     benchmark = selection.benchmark
     timesteps, notes = _timesteps(benchmark, root, server, manifest, overwrite, dry_run)
-    items = [look(file, root, manifest) for file in select(selection, timesteps)]
+    items = [local_status(file, root, manifest) for file in select(selection, timesteps)]
     if overwrite:
         items = [replace(item, todo=True, part_size=0, size=None) for item in items]
     to_ask = [item for item in items if item.here == "unlisted" and not overwrite]
-    to_come = add_up(items).remaining_bytes
+    to_come = totals(items).remaining_bytes
     if dry_run or free_space(root) < PLENTY * to_come:
         to_ask += [item for item in items if item.todo]
     else:
@@ -243,7 +243,7 @@ def _in_parallel(
         except (TransferError, OSError) as error:
             return error
 
-    with closing(in_threads(guarded, items, server.connections, patience=GRACE)) as results:
+    with closing(in_threads(guarded, items, server.connections, grace=GRACE)) as results:
         for item, result in results:
             if isinstance(result, TransferError):
                 fatal = None if server.granted else _url_error(result)
@@ -273,18 +273,18 @@ def _cannot_write(error: OSError) -> str:
 
 
 def _ask(
-    items: Sequence[Item],
+    items: Sequence[FileStatus],
     benchmark: Benchmark,
     server: Server,
     progress: Progress,
     manifest: Manifest,
     dry_run: bool,
-) -> Iterator[Item]:
+) -> Iterator[FileStatus]:
     """The items with their sizes on the server; files that are not listed in the manifest are compared."""
     if items:
         progress.start("asking the server", len(items), "files")
 
-    def ask(item: Item, cancel: Cancel) -> Version:
+    def ask(item: FileStatus, cancel: Cancel) -> Version:
         return ask_version(server, f"{benchmark.folder}/{item.file.path}", cancel)
 
     for item, answer in _in_parallel(ask, items, server):
@@ -303,7 +303,7 @@ def _ask(
 def check_space(plan: Plan) -> None:
     """Raises `NersembleError` if what remains does not fit on the disk."""
     from_replaced = sum(min(item.size_here, item.to_come) for item in plan.items if item.todo)
-    needed = add_up(plan.items).remaining_bytes - from_replaced
+    needed = totals(plan.items).remaining_bytes - from_replaced
     free = free_space(plan.folder)
     if needed > free:
         raise NersembleError(
@@ -318,7 +318,7 @@ def run(plan: Plan, server: Server, progress: Progress | None = None) -> Result:
     Raises `NersembleError` if there is no room or the server refuses everything. Interrupted, it ends within
     about a second; what has arrived is kept.
     """
-    progress = progress or Silent()
+    progress = progress or NullProgress()
     check_space(plan)
     result = Result(failures=plan.failures)
     todo = [item for item in plan.items if item.todo and not item.failure]
@@ -339,12 +339,12 @@ def run(plan: Plan, server: Server, progress: Progress | None = None) -> Result:
             waits.pop()
         show()
 
-    def get(item: Item, cancel: Cancel) -> Version:
+    def get(item: FileStatus, cancel: Cancel) -> Version:
         name = item.file.path
         target = plan.root / name
         if item.here == "folder":
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
-        gauge = Gauge(progress, item.to_come)
+        gauge = FileProgress(progress, item.to_come)
         return fetch(server, f"{plan.benchmark.folder}/{name}", target, name, plan.manifest, cancel, gauge, wait)
 
     show()

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from nersemble_cli.core.download.http import CHUNK, Server, TransferError, _checking, patiently, version_of
+from nersemble_cli.core.download.http import CHUNK, Server, TransferError, _checking, version_of, with_retries
 from nersemble_cli.core.download.manifest import Manifest, Version
 from nersemble_cli.core.errors import NersembleError
 from nersemble_cli.core.files import locked_part, part_path, write_all
@@ -26,7 +26,7 @@ WORTH_RESUMING = 1 << 20  # bytes; smaller files start again
 LOCK_POLL = 0.1  # seconds
 
 
-class Gauge:
+class FileProgress:
     """Tells the progress about one file: bytes that arrived, and corrections of what is still to come."""
 
     def __init__(self, progress: Progress, expected: int) -> None:
@@ -49,7 +49,7 @@ def fetch(
     name: str,
     manifest: Manifest,
     cancel: Cancel,
-    gauge: Gauge,
+    gauge: FileProgress,
     waiting: Callable[[bool], None] = lambda starts: None,
 ) -> Version:
     """Fetches `path` of the server to `target`, which the manifest knows as `name`; resumes what is begun.
@@ -68,7 +68,7 @@ def fetch(
             gauge.to_come(0)
             return now
         try:
-            version = patiently(
+            version = with_retries(
                 lambda: _attempt(server, path, part, target, name, manifest, cancel, gauge),
                 server,
                 cancel,
@@ -95,7 +95,7 @@ def _attempt(
     name: str,
     manifest: Manifest,
     cancel: Cancel,
-    gauge: Gauge,
+    gauge: FileProgress,
 ) -> Version:
     """One request for what is missing of `part`. Raises `TransferError` if that is not complete afterwards."""
     begun = manifest.part(name)

@@ -42,7 +42,7 @@ TRY_LATER = (408, 425, 429)
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long a server is borne with; times in seconds.
 
     `attempts` counts those in a row that bring no new byte. The waits between them grow twofold.
@@ -79,10 +79,10 @@ class TransferError(NersembleError):
 class Server:
     """The benchmark's server at a base URL, which is secret. One session keeps its `connections` alive."""
 
-    def __init__(self, base_url: str, connections: int = 1, patience: Patience | None = None) -> None:
+    def __init__(self, base_url: str, connections: int = 1, retry: RetryPolicy | None = None) -> None:
         self._base = urlsplit(base_url)
         self.connections = connections
-        self.patience = patience or Patience()
+        self.retry = retry or RetryPolicy()
         self.reached = False  # whether it has ever answered
         self.granted = False  # whether it has ever let us have a file
 
@@ -130,7 +130,7 @@ class Server:
             response = self.session.send(
                 request,
                 stream=True,
-                timeout=(self.patience.connect_timeout, self.patience.read_timeout),
+                timeout=(self.retry.connect_timeout, self.retry.read_timeout),
                 verify=self.session.verify,
                 proxies=self.session.proxies,
                 allow_redirects=True,
@@ -207,7 +207,7 @@ def _retry_after(value: str | None) -> float | None:
     return max(0.0, (then - now).total_seconds())
 
 
-def patiently(
+def with_retries(
     attempt: Callable[[], R],
     server: Server,
     cancel: Cancel,
@@ -220,7 +220,7 @@ def patiently(
     True before each wait and with False after it. A server that was never reached gets few attempts: it is
     more likely that its URL is wrong than that it is just away.
     """
-    patience = server.patience
+    retry = server.retry
     failures, furthest = 0, mark()
     while True:
         cancel.check()
@@ -231,12 +231,12 @@ def patiently(
                 furthest, failures = mark(), 0
             failures += 1
             hopeless = error.unreachable and not server.reached and failures >= FIRST_CONTACT_ATTEMPTS
-            if not error.again or hopeless or failures >= patience.attempts:
+            if not error.again or hopeless or failures >= retry.attempts:
                 raise
-            wait = patience.first_wait * 2 ** (failures - 1) * random.uniform(0.8, 1.2)
-            wait = min(wait, patience.longest_wait)
+            wait = retry.first_wait * 2 ** (failures - 1) * random.uniform(0.8, 1.2)
+            wait = min(wait, retry.longest_wait)
             if error.wait is not None:
-                if error.wait > patience.longest_retry_after:
+                if error.wait > retry.longest_retry_after:
                     error.message += f" and asks to come back in {error.wait:.0f} s"
                     raise
                 wait = max(error.wait, 0.0)
@@ -273,7 +273,7 @@ def ask_version(server: Server, path: str, cancel: Cancel) -> Version:
         with server.request("GET", path) as response:  # a server that does not answer HEAD
             return version_of(response)
 
-    return patiently(attempt, server, cancel)
+    return with_retries(attempt, server, cancel)
 
 
 def read_small(server: Server, path: str, cancel: Cancel, limit: int = 64 << 20) -> bytes:
@@ -290,7 +290,7 @@ def read_small(server: Server, path: str, cancel: Cancel, limit: int = 64 << 20)
             check_head(path, data[:HEAD_SIZE])
         return data[:limit]
 
-    return patiently(attempt, server, cancel)
+    return with_retries(attempt, server, cancel)
 
 
 @contextmanager

@@ -18,7 +18,7 @@ Here = Literal["present", "missing", "wrong_size", "unlisted", "folder"]
 
 
 @dataclass(frozen=True)
-class Item:
+class FileStatus:
     """A wanted file and what is known of it; sizes in bytes.
 
     `here` is what lies on disk: a file as the manifest has it ("present") or of another size, one that the
@@ -45,7 +45,7 @@ class Item:
         return max(0, self.likely_size - self.part_size) if self.todo else 0
 
 
-def look(file: BenchmarkFile, folder: Path, manifest: Manifest) -> Item:
+def local_status(file: BenchmarkFile, folder: Path, manifest: Manifest) -> FileStatus:
     """What of a file is on disk below `folder`, the benchmark's own. It remains to be fetched if it is not there
     as the manifest has it."""
     path = folder / file.path
@@ -55,18 +55,18 @@ def look(file: BenchmarkFile, folder: Path, manifest: Manifest) -> Item:
         known = manifest.part(file.path) or manifest.file(file.path)
         size = known.size if known else None
         part = part_path(path)
-        return Item(file, "missing", 0, part.stat().st_size if part.is_file() else 0, size, todo=True)
+        return FileStatus(file, "missing", 0, part.stat().st_size if part.is_file() else 0, size, todo=True)
     known = manifest.file(file.path)
     if path.is_dir():
-        return Item(file, "folder", todo=True)
+        return FileStatus(file, "folder", todo=True)
     if known is None:
-        return Item(file, "unlisted", size_here)
+        return FileStatus(file, "unlisted", size_here)
     here: Here = "present" if known.size == size_here else "wrong_size"
-    return Item(file, here, size_here, 0, known.size, todo=here != "present")
+    return FileStatus(file, here, size_here, 0, known.size, todo=here != "present")
 
 
 @dataclass(frozen=True)
-class Sums:
+class Totals:
     """What is wanted of one asset of one participant, or of everything."""
 
     files: int
@@ -77,12 +77,12 @@ class Sums:
     remaining_bytes: int
 
 
-def add_up(items: Iterable[Item]) -> Sums:
+def totals(items: Iterable[FileStatus]) -> Totals:
     items = list(items)
     todo = [item for item in items if item.todo]
     present = [item for item in items if not item.todo]
     present_bytes = sum(item.size_here for item in present)
-    return Sums(
+    return Totals(
         files=len(items),
         bytes=present_bytes + sum(item.likely_size for item in todo),
         present_files=len(present),
@@ -92,10 +92,10 @@ def add_up(items: Iterable[Item]) -> Sums:
     )
 
 
-def by_asset(items: Iterable[Item]) -> list[tuple[int, str, list[Item]]]:
+def by_asset(items: Iterable[FileStatus]) -> list[tuple[int, str, list[FileStatus]]]:
     """(participant, asset, items) in the benchmark's order."""
 
-    def key(item: Item) -> tuple[int, str]:
+    def key(item: FileStatus) -> tuple[int, str]:
         return item.file.participant, item.file.asset.name
 
     return [(participant, asset, list(group)) for (participant, asset), group in groupby(items, key)]

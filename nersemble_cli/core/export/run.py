@@ -15,7 +15,7 @@ from nersemble_cli.core.export.images import ImageFile, encoded_files
 from nersemble_cli.core.export.selection import Camera, Selection
 from nersemble_cli.core.export.shards import Sample, Shard, in_order, member_size, plan_shards, write_shard
 from nersemble_cli.core.files import free_space, scratch_folder
-from nersemble_cli.core.threads import Progress, Silent, cpu_count
+from nersemble_cli.core.threads import NullProgress, Progress, cpu_count
 
 RECORD = "export.json"
 CROP = "crop.json"
@@ -89,7 +89,7 @@ def run_export(
     Raises `UsageError` if `out` holds something else or there is too little space, OSError if the disk is full all
     the same; files that are there by then are whole, and the next run goes on from them.
     """
-    progress = progress or Silent()
+    progress = progress or NullProgress()
     workers = workers or cpu_count()
     _check_out(export, out)
     shards: list[Shard] = []

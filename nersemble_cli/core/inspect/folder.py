@@ -11,11 +11,11 @@ from pathlib import Path
 from nersemble_cli.core.benchmarks import BENCHMARKS, Benchmark, BenchmarkFile, VideoBenchmark, files
 from nersemble_cli.core.data import frame_counts as metadata
 from nersemble_cli.core.download.manifest import Manifest
-from nersemble_cli.core.download.plan import Item, fetch_command, look
+from nersemble_cli.core.download.plan import FileStatus, fetch_command, local_status
 from nersemble_cli.core.errors import InvalidInputError
 from nersemble_cli.core.formats.sniff import check_file
 from nersemble_cli.core.settings import DEFAULT_FOLDER
-from nersemble_cli.core.threads import Cancel, Progress, Silent, cpu_count, in_threads
+from nersemble_cli.core.threads import Cancel, NullProgress, Progress, cpu_count, in_threads
 
 CHUNK = 1 << 20
 
@@ -26,19 +26,19 @@ class Group:
 
     participant: int
     asset: str
-    items: Sequence[Item]
+    items: Sequence[FileStatus]
 
     @property
-    def present(self) -> list[Item]:
+    def present(self) -> list[FileStatus]:
         """Complete as far as sizes tell. What the manifest does not list has nothing to be compared with."""
         return [item for item in self.items if item.here in ("present", "unlisted")]
 
     @property
-    def missing(self) -> list[Item]:
+    def missing(self) -> list[FileStatus]:
         return [item for item in self.items if item.here in ("missing", "folder")]
 
     @property
-    def wrong_size(self) -> list[Item]:
+    def wrong_size(self) -> list[FileStatus]:
         return [item for item in self.items if item.here == "wrong_size"]
 
 
@@ -53,7 +53,7 @@ class Overview:
     n_hashed: int = 0
 
     @property
-    def items(self) -> list[Item]:
+    def items(self) -> list[FileStatus]:
         return [item for group in self.groups for item in group.items]
 
     @property
@@ -84,10 +84,10 @@ def survey(folder: Path, participants: Mapping[str, Sequence[int]] | None = None
             continue
         root = folder / benchmark.folder
         manifest = Manifest(root)
-        groups: dict[tuple[int, str], list[Item]] = {}
+        groups: dict[tuple[int, str], list[FileStatus]] = {}
         default = {file.path for file in files(benchmark)}
         for file in _all_files(benchmark, folder, wanted):
-            item = look(file, root, manifest)
+            item = local_status(file, root, manifest)
             known = manifest.file(file.path) or manifest.part(file.path)
             if file.path in default or item.here != "missing" or known:
                 groups.setdefault((file.participant, file.asset.name), []).append(item)
@@ -112,13 +112,13 @@ def verify(overview: Overview, progress: Progress | None = None, workers: int | 
 
     Files without one (something else fetched them) are checked for being whole. Raises OSError.
     """
-    progress = progress or Silent()
+    progress = progress or NullProgress()
     root = overview.folder / overview.benchmark.folder
     manifest = Manifest(root)
     present = [item for group in overview.groups for item in group.present]
     progress.start(f"verifying {overview.benchmark.name}", sum(item.size_here for item in present), "bytes")
 
-    def check(item: Item, cancel: Cancel) -> str | None:
+    def check(item: FileStatus, cancel: Cancel) -> str | None:
         version = manifest.file(item.file.path)
         path = root / item.file.path
         if version is None or version.sha256 is None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nersemble_cli.core.errors import UsageError
 from nersemble_cli.core.files import check_target, scratch_folder
 from nersemble_cli.core.scenes import page
-from nersemble_cli.core.threads import Progress, Silent
+from nersemble_cli.core.threads import NullProgress, Progress
 from nersemble_cli.core.video.encode import encode_video
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def save_video(
     progress: Progress | None = None,
 ) -> None:
     """Encodes (H, W, 3) uint8 RGB pictures, all of one even size."""
-    progress = progress or Silent()
+    progress = progress or NullProgress()
     progress.start(f"Rendering {path.name}", n_frames, "frames")
     source = iter(frames)
     first = next(source)

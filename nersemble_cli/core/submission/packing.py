@@ -24,7 +24,7 @@ from nersemble_cli.core.submission.renders import Renders, VideoSource, demote, 
 from nersemble_cli.core.submission.validation import check_zip
 from nersemble_cli.core.submission.video_checks import check_video
 from nersemble_cli.core.submission.writer import write_zip
-from nersemble_cli.core.threads import Cancel, Progress, Silent, cpu_count, in_threads
+from nersemble_cli.core.threads import Cancel, NullProgress, Progress, cpu_count, in_threads
 from nersemble_cli.core.video.encode import CRF, encode_video
 from nersemble_cli.core.video.pixels import to_rgb
 
@@ -81,7 +81,7 @@ def pack(
     benchmark folder, for frame counts, and `crop` the `crop.json` of an export whose images are padded. Raises
     `UsageError` for arguments that cannot be, `EncodingError` if ffmpeg fails, OSError if the disk is full.
     """
-    progress = progress or Silent()
+    progress = progress or NullProgress()
     benchmark = get_benchmark(benchmark_name)
     target = check_target(zip_path, overwrite)
     counts = FrameCounts({}, {}, ())

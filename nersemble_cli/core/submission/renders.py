@@ -22,7 +22,7 @@ from nersemble_cli.core.submission.members import FileMember, is_junk
 from nersemble_cli.core.submission.names import by_canonical, canonical
 from nersemble_cli.core.submission.validation import check_meshes, check_totals
 from nersemble_cli.core.submission.video_checks import check_video, wrong_frame_count, wrong_resolution
-from nersemble_cli.core.threads import Cancel, Progress, Silent, cpu_count, in_threads
+from nersemble_cli.core.threads import Cancel, NullProgress, Progress, cpu_count, in_threads
 
 _NUMBERS = re.compile(r"\d+")
 _OTHER_IMAGES = {".jpg", ".jpeg", ".webp", ".exr", ".bmp", ".tif", ".tiff", ".npy"}
@@ -82,9 +82,9 @@ def scan(
     if isinstance(benchmark, VideoBenchmark):
         report.frame_counts_from = counts.sources
         report.notes += counts.notes
-        _scan_videos(renders, benchmark, counts, progress or Silent(), boxes or {})
+        _scan_videos(renders, benchmark, counts, progress or NullProgress(), boxes or {})
     elif isinstance(benchmark, MeshBenchmark):
-        _scan_meshes(renders, benchmark, progress or Silent())
+        _scan_meshes(renders, benchmark, progress or NullProgress())
     report.sort()
     return renders
 

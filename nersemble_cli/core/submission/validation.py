@@ -23,7 +23,7 @@ from nersemble_cli.core.submission.findings import WARNING, Finding, Report, Vid
 from nersemble_cli.core.submission.members import UNREADABLE, Member, ZipMember, open_zip, sort_members
 from nersemble_cli.core.submission.mesh_checks import check_mesh
 from nersemble_cli.core.submission.video_checks import check_video
-from nersemble_cli.core.threads import Cancel, Progress, Silent, cpu_count, in_threads
+from nersemble_cli.core.threads import Cancel, NullProgress, Progress, cpu_count, in_threads
 
 
 def validate_submission(
@@ -128,7 +128,7 @@ def check_videos(
 ) -> None:
     """Adds to `report` what is wrong with the videos in `found` (name in the submission → file), and which are
     missing. Those in `closed` are there but must not be opened."""
-    progress, checked = progress or Silent(), checked or {}
+    progress, checked = progress or NullProgress(), checked or {}
     slots = []
     for slot in benchmark.slots:
         if slot.path not in found:
@@ -230,7 +230,7 @@ def check_meshes(
 ) -> None:
     """Adds to `report` what is wrong with the meshes and landmarks in `found`, and which are missing. Those in
     `closed` are there but must not be opened."""
-    progress = progress or Silent()
+    progress = progress or NullProgress()
     slots = []
     begun = {slot.kind for slot in benchmark.slots if slot.path in found or slot.landmarks_path in found}
     if not begun:
