@@ -27,11 +27,13 @@ from nersemble_cli.core.data.cameras import rescale_intrinsics as rescale_intrin
 from nersemble_cli.core.data.cameras import swap_opencv_opengl as swap_opencv_opengl
 from nersemble_cli.core.data.cameras import unproject_pixels as unproject_pixels
 from nersemble_cli.core.data.cameras import visible_points as visible_points
-from nersemble_cli.core.data.datasets import GroupedBatchSampler as GroupedBatchSampler
+from nersemble_cli.core.data.datasets import MonoDataset as MonoDataset
 from nersemble_cli.core.data.datasets import NVSDataset as NVSDataset
+from nersemble_cli.core.data.datasets import SVFRDataset as SVFRDataset
 from nersemble_cli.core.data.managers import MonoFlameAvatarDataManager as MonoFlameAvatarDataManager
 from nersemble_cli.core.data.managers import NVSDataManager as NVSDataManager
 from nersemble_cli.core.data.managers import SVFRDataManager as SVFRDataManager
+from nersemble_cli.core.data.sampling import GroupedBatchSampler as GroupedBatchSampler
 from nersemble_cli.core.download.http import Server as Server
 from nersemble_cli.core.download.selection import parse_selection as parse_selection
 from nersemble_cli.core.errors import NersembleError as NersembleError

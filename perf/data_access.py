@@ -51,7 +51,7 @@ provider = FlameProvider(FlameTracking(**arrays))
 provider.get_vertices(0)
 """
 DATASET = """
-from nersemble_cli.core.data.datasets import GroupedBatchSampler, NVSDataset
+from nersemble_cli import GroupedBatchSampler, NVSDataset
 dataset = NVSDataset(folder, 475, "HAIR", serials[:2])
 dataset[0]
 """

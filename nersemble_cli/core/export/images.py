@@ -16,12 +16,11 @@ from nersemble_cli.core.errors import InvalidInputError, MissingFileError
 from nersemble_cli.core.export.selection import Camera, Selection, VideoData, View
 from nersemble_cli.core.formats.png import encode_png
 from nersemble_cli.core.threads import Cancel, in_threads
+from nersemble_cli.core.video.encode import encode_jpeg
 from nersemble_cli.core.video.pixels import to_rgb
 from nersemble_cli.core.video.reader import borrow_reader
 
 _WHITE, _BACKGROUND = 255, 0
-_JPEG_QUANTIZER = "2"  # the finest of FFmpeg's encoder: 40 dB and more
-_ALPHA_CHANNEL = 4
 
 
 @dataclass(frozen=True)
@@ -54,20 +53,9 @@ def check_mattes(selection: Selection, without: str) -> None:
             raise MissingFileError(f"{path} is not there.", f"{hint}\n{without}")
 
 
-def encode_image(rgb: NDArray[np.uint8], suffix: str) -> bytes:
-    """(H, W, 1, 3 or 4) uint8 as the bytes of a file; `suffix` is `.png`, or `.jpg` for three channels.
-
-    JPEG keeps the colours of every pixel (4:4:4), in BT.601 and full range as JFIF defines it.
-    """
-    if suffix == ".png":
-        return encode_png(rgb)
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24").reformat(format="yuvj444p")
-    encoder = av.CodecContext.create("mjpeg", "w")
-    assert isinstance(encoder, av.VideoCodecContext)
-    encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuvj444p"
-    encoder.time_base = 1  # type: ignore[assignment]
-    encoder.options = {"qmin": _JPEG_QUANTIZER, "qmax": _JPEG_QUANTIZER}
-    return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)])
+def encode_image(pixels: NDArray[np.uint8], suffix: str) -> bytes:
+    """(H, W, 1, 3 or 4) uint8 as the bytes of a file; `suffix` is `.png`, or `.jpg` for three channels."""
+    return encode_png(pixels) if suffix == ".png" else encode_jpeg(pixels)
 
 
 def _decode(data: VideoData, files: Iterable[ImageFile], step: int, with_mattes: bool) -> Iterator[_Decoded]:

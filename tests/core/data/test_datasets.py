@@ -1,9 +1,9 @@
-"""The torch dataset: what it yields, in worker processes too, and the order that is cheap to decode."""
+"""The torch datasets: what they yield, in worker processes too."""
 
 from __future__ import annotations
 
 import multiprocessing
-from fractions import Fraction
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,16 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from nersemble_cli import NVSDataManager
-from nersemble_cli.core.data.datasets import GroupedBatchSampler, NVSDataset
+from nersemble_cli import MonoFlameAvatarDataManager, NVSDataManager, SVFRDataManager
+from nersemble_cli.core.data.cameras import project_points
+from nersemble_cli.core.data.datasets import MonoDataset, NVSDataset, SVFRDataset
 from nersemble_cli.core.errors import MissingFileError, UsageError
-from nersemble_cli.core.video.encode import encode_video
-from nersemble_cli.core.video.reader import close_readers
 from tests.made_up import RECIPE
 
 pytestmark = pytest.mark.slow
 
 N = RECIPE.n_frames
-HAS_FORK = "fork" in multiprocessing.get_all_start_methods()
+METHODS = multiprocessing.get_all_start_methods()
 
 
 @pytest.fixture
@@ -79,115 +78,106 @@ def _seen(loader: DataLoader[Any]) -> list[tuple[str, int]]:
     return [place for batch in loader for place in zip(batch["serial"], batch["timestep"].tolist(), strict=True)]
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
+def _is_doubled(sample: Any) -> Any:
+    return {**sample, "image": 2 * sample["image"]}
+
+
+@pytest.mark.parametrize("method", METHODS)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # forking a process with threads, which this tests
-def test_shuffled_workers_yield_everything_once(dataset: NVSDataset, method: str) -> None:
-    if method == "fork" and not HAS_FORK:
-        pytest.skip("no fork here")
-    dataset[3]  # a decoder is open when the workers are made
-    loader = DataLoader(dataset, batch_size=4, shuffle=True, num_workers=2, multiprocessing_context=method)
-    assert sorted(_seen(loader)) == sorted(dataset.place(i) for i in range(len(dataset)))
-
-
-@pytest.fixture(scope="module")
-def long(tmp_path_factory: pytest.TempPathFactory, synthetic: Path) -> Path:
-    """Two videos of 60 frames with a key frame every 20, and nothing else that the sampler needs."""
-    import subprocess
-
-    from nersemble_cli.core.video.encode import find_ffmpeg
-
-    folder = tmp_path_factory.mktemp("long")
-    rng = np.random.default_rng(0)
-    frames = rng.integers(0, 256, (60, 16, 16, 3), dtype=np.uint8)
-    plain = folder / "plain.mp4"
-    encode_video(frames, plain, 16, 16, Fraction(73))
-    nvs = NVSDataManager(folder, 388)
-    for serial in ("222200042", "222200044"):
-        for target in (nvs.get_images_path("GLASSES", serial), nvs.get_alpha_maps_path("GLASSES", serial)):
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
-            options = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "20", "-sc_threshold", "0"]
-            subprocess.run([find_ffmpeg(), "-v", "error", "-i", str(plain), *options, target], check=True)
-    calibration = Path(nvs.get_camera_calibration_path())
-    calibration.parent.mkdir(parents=True)
-    calibration.write_bytes(Path(NVSDataManager(synthetic, 388).get_camera_calibration_path()).read_bytes())
-    return folder
-
-
-@pytest.fixture
-def long_dataset(long: Path) -> NVSDataset:
-    return NVSDataset(long, 388, "GLASSES")
-
-
-def test_groups_begin_at_key_frames(long_dataset: NVSDataset) -> None:
-    groups = long_dataset.key_frame_groups()
-    assert groups == [
-        [list(range(start, start + 20)) for start in range(first, first + 60, 20)] for first in (0, 60)
-    ]
-
-
-@pytest.mark.parametrize("num_workers", [0, 1, 3])
-def test_batches_hold_every_index_once(long_dataset: NVSDataset, num_workers: int) -> None:
-    sampler = GroupedBatchSampler(long_dataset, 8, num_workers)
-    batches = list(sampler)
-    assert sorted(index for batch in batches for index in batch) == list(range(120))
-    assert max(map(len, batches)) == 8
-
-
-def test_the_length_is_the_number_of_batches(long_dataset: NVSDataset) -> None:
-    sampler = GroupedBatchSampler(long_dataset, 7, 2, run_length=10)
+def test_workers_of_any_kind_yield_everything_in_every_epoch(synthetic: Path, method: str) -> None:
+    dataset = NVSDataset(synthetic, 388, "GLASSES", transform=_is_doubled, cache="memory")
+    expected = dataset[3]["image"]  # a decoder is open when the workers are made
+    loader = DataLoader(
+        dataset, batch_size=4, shuffle=True, num_workers=2, multiprocessing_context=method, persistent_workers=True
+    )  # fmt: skip
     for _ in range(2):
-        expected = len(sampler)
-        assert len(list(sampler)) == expected
+        assert sorted(_seen(loader)) == sorted(dataset.place(i) for i in range(len(dataset)))
+    assert torch.equal(dataset[3]["image"], expected)
 
 
-def test_epochs_differ_and_can_be_repeated(long_dataset: NVSDataset) -> None:
-    sampler = GroupedBatchSampler(long_dataset, 8)
-    first, second = list(sampler), list(sampler)
-    assert first != second
-    sampler.set_epoch(0)
-    assert list(sampler) == first
-    assert list(GroupedBatchSampler(long_dataset, 8, seed=1)) != first
+def test_a_scaled_sample_has_scaled_intrinsics(synthetic: Path, dataset: NVSDataset) -> None:
+    points = np.random.default_rng(0).uniform(-0.1, 0.1, (20, 3)).astype(np.float32)
+    full, half = dataset[0], NVSDataset(synthetic, 388, "GLASSES", scale=0.5)[0]
+    assert half["image"].shape == (3, 80, 55) and half["alpha"].shape == (1, 80, 55)
+    projected = [
+        project_points(points, s["world_2_cam"].numpy(), s["intrinsics"].numpy()).pixels for s in (full, half)
+    ]
+    assert np.abs((projected[0] + 0.5) / 2 - 0.5 - projected[1]).max() < 1e-2
+    shrunk = torch.nn.functional.avg_pool2d(full["image"], 2)
+    assert (half["image"] - shrunk).abs().mean() < 0.01
 
 
-def test_a_batch_has_several_cameras(long_dataset: NVSDataset) -> None:
-    batch = next(iter(GroupedBatchSampler(long_dataset, 16)))
-    assert {long_dataset.place(i)[0] for i in batch} == {"222200042", "222200044"}
+def test_a_transform_takes_the_place_of_the_sample(synthetic: Path, dataset: NVSDataset) -> None:
+    changed = NVSDataset(synthetic, 388, "GLASSES", transform=_is_doubled)
+    assert torch.equal(changed[1]["image"], 2 * dataset[1]["image"])
 
 
-def _decoded(dataset: NVSDataset, order: list[int], monkeypatch: pytest.MonkeyPatch) -> int:
-    """How many frames come out of the decoders when images are read in an order."""
-    from nersemble_cli.core.video.reader import VideoReader
-
-    close_readers()
-    count = 0
-    decode = VideoReader._decode
-
-    def counting(self: VideoReader) -> Any:
-        nonlocal count
-        for item in decode(self):
-            count += 1
-            yield item
-
-    with monkeypatch.context() as patch:
-        patch.setattr(VideoReader, "_decode", counting)
-        for index in order:
-            dataset[index]
-    return count
-
-
-def test_grouped_batches_decode_hardly_more_than_each_frame(
-    long_dataset: NVSDataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    grouped = [i for batch in GroupedBatchSampler(long_dataset, 8) for i in batch]
-    n_frames = 2 * len(long_dataset)  # each with its alpha map
-    assert _decoded(long_dataset, grouped, monkeypatch) < 1.2 * n_frames
-    shuffled = np.random.default_rng(0).permutation(len(long_dataset)).tolist()
-    assert _decoded(long_dataset, shuffled, monkeypatch) > 3 * n_frames
-
-
-@pytest.mark.parametrize(("batch_size", "num_workers", "run_length"), [(0, 0, 1), (1, -1, 1), (1, 0, 0)])
-def test_impossible_sizes_are_refused(
-    long_dataset: NVSDataset, batch_size: int, num_workers: int, run_length: int
-) -> None:
+@pytest.mark.parametrize("options", [{"scale": 0}, {"cache": "memory", "cache_format": "gif"}])
+def test_impossible_options_are_refused(synthetic: Path, options: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        GroupedBatchSampler(long_dataset, batch_size, num_workers, run_length)
+        NVSDataset(synthetic, 388, "GLASSES", **options)
+
+
+def test_mono_samples_have_the_parameters_of_their_timestep(synthetic: Path) -> None:
+    dataset = MonoDataset(synthetic, 393)
+    mono = MonoFlameAvatarDataManager(synthetic, 393)
+    assert len(dataset) == N and dataset.view(2) == ("EXP-1-head", "222200037", 2)
+    sample, tracking = dataset[2], mono.load_flame_tracking("EXP-1-head")
+    image = mono.load_image("EXP-1-head", "222200037", 2).transpose(2, 0, 1)
+    assert np.array_equal(sample["image"], image)
+    assert sample["sequence"] == "EXP-1-head" and sample["timestep"].item() == 2
+    for name in ("expression", "rotation_matrices", "translation", "jaw", "neck", "eyes"):
+        assert sample["flame"][name].dtype == torch.float32
+        assert np.allclose(sample["flame"][name], getattr(tracking, name)[2])
+    assert np.allclose(sample["flame"]["shape"], tracking.shape[0]) and sample["flame"]["scale"].shape == (1,)
+
+
+def test_a_whole_sequence_is_one_sample(synthetic: Path) -> None:
+    frames, whole = MonoDataset(synthetic, 393), MonoDataset(synthetic, 393, per_sequence=True, every_nth_frame=2)
+    (sequence,) = [whole[i] for i in range(len(whole))]
+    assert sequence["timestep"].tolist() == [0, 2, 4]
+    assert sequence["image"].shape == (3, *frames[0]["image"].shape)
+    for position, timestep in enumerate((0, 2, 4)):
+        single = frames[timestep]
+        assert torch.equal(sequence["image"][position], single["image"])
+        assert torch.equal(sequence["alpha"][position], single["alpha"])
+        assert torch.equal(sequence["flame"]["jaw"][position], single["flame"]["jaw"])
+    assert torch.equal(sequence["flame"]["shape"], frames[0]["flame"]["shape"])
+
+
+def test_mono_batches_collate(synthetic: Path) -> None:
+    batch = next(iter(DataLoader(MonoDataset(synthetic, 393), batch_size=4)))
+    assert batch["flame"]["expression"].shape == (4, 100)
+    assert batch["sequence"] == ["EXP-1-head"] * 4
+
+
+@pytest.mark.parametrize(("sequence", "kind"), [("FREE", UsageError), ("EXP-2-eyes", MissingFileError)])
+def test_a_mono_sequence_that_is_not_there_is_refused(synthetic: Path, sequence: str, kind: Any) -> None:
+    with pytest.raises(kind):
+        MonoDataset(synthetic, 393, [sequence])
+
+
+def test_svfr_images_are_those_of_the_data_manager(synthetic: Path) -> None:
+    dataset = SVFRDataset(synthetic)
+    participant, key = dataset.place(1)
+    svfr = SVFRDataManager(synthetic, participant)
+    assert [dataset.place(i)[1] for i in range(len(dataset))] == svfr.list_image_keys()
+    sample = dataset[1]
+    assert np.allclose(sample["image"], svfr.load_image(key).transpose(2, 0, 1) / np.float32(255))
+    assert (sample["participant"], sample["sequence"], sample["timestep"], sample["serial"]) == (participant, *key)
+    half = SVFRDataset(synthetic, [participant], scale=0.5)[1]["image"]
+    assert half.shape == (3, *[side // 2 for side in sample["image"].shape[1:]])
+
+
+def test_svfr_without_data_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="nersemble download svfr"):
+        SVFRDataset(tmp_path)
+
+
+@pytest.mark.parametrize("kind", [NVSDataset, MonoDataset, SVFRDataset])
+def test_datasets_can_be_sent_to_other_processes(synthetic: Path, kind: Any) -> None:
+    arguments = {NVSDataset: (388, "GLASSES"), MonoDataset: (393,), SVFRDataset: ()}[kind]
+    dataset = kind(synthetic, *arguments, transform=_is_doubled)
+    dataset[0]
+    copy = pickle.loads(pickle.dumps(dataset))
+    assert torch.equal(copy[1]["image"], dataset[1]["image"])

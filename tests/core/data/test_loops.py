@@ -101,7 +101,7 @@ def test_svfr_images(synthetic: Path) -> None:
 def test_training_loop(synthetic: Path) -> None:
     from torch.utils.data import DataLoader
 
-    from nersemble_cli.core.data.datasets import GroupedBatchSampler, NVSDataset
+    from nersemble_cli import GroupedBatchSampler, NVSDataset
 
     dataset = NVSDataset(synthetic, 388, "GLASSES")
     loader = DataLoader(dataset, batch_sampler=GroupedBatchSampler(dataset, batch_size=4))
