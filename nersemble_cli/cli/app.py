@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from nersemble_cli import __version__
-from nersemble_cli.cli import demo, doctor, download, export, inspect, options, pack, validate, visualize
+from nersemble_cli.cli import demo, doctor, download, export, inspect, options, pack, validate, view, visualize
 from nersemble_cli.cli.completion import INSTRUCTION
 from nersemble_cli.cli.interrupts import catch_interrupts
 from nersemble_cli.core.errors import NersembleError, UsageError, install_command
@@ -30,7 +30,7 @@ class _InOrderOfUse(options.Group):
     """Lists the commands in the order in which they are used; Typer would put groups first."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        first = ["download", "inspect", "visualize"]
+        first = ["download", "inspect", "visualize", "view"]
         return [*first, *(name for name in super().list_commands(ctx) if name not in first)]
 
 
@@ -48,6 +48,7 @@ options.command(app, "nersemble download svfr", "nersemble download nvs -p 388 -
 )
 options.command(app, "nersemble inspect", "nersemble inspect submission.zip")(inspect.inspect)
 app.add_typer(visualize.app, name="visualize")
+options.command(app, "nersemble view", "nersemble view 388 --renders renders/")(view.view)
 options.command(app, "nersemble pack nvs renders/ submission.zip")(pack.pack)
 options.command(app, "nersemble validate submission.zip", "nersemble validate submission.zip --json")(
     validate.validate

@@ -57,6 +57,11 @@ class FlameProvider:
         self._device = device
         self._model_to_world = flame_tracking.model_to_world()
 
+    @property
+    def faces(self) -> NDArray[np.int64]:
+        """(F, 3) the triangles of every mesh, as indices of vertices."""
+        return self._model.faces
+
     def has_mesh(self, timestep: int) -> bool:
         """Whether the sequence has this timestep."""
         return 0 <= timestep < self._tracking.n_timesteps

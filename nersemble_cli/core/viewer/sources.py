@@ -1,0 +1,61 @@
+"""Where the viewer's frames come from: videos of the benchmark folder, and the user's renders."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nersemble_cli.core.formats.png import read_rgb
+from nersemble_cli.core.scenes.overlay import shrink
+from nersemble_cli.core.video.pixels import to_rgb
+from nersemble_cli.core.video.reader import borrow_reader
+from nersemble_cli.core.viewer.frames import Image
+
+
+@dataclass(frozen=True)
+class VideoFile:
+    """A video on disk."""
+
+    path: Path
+
+    @property
+    def n_frames(self) -> int:
+        with borrow_reader(self.path) as reader:
+            return reader.n_frames
+
+    @property
+    def key_frames(self) -> list[int]:
+        with borrow_reader(self.path) as reader:
+            return list(reader.index.keys)
+
+    def read(self, number: int, longest: int) -> Image:
+        with borrow_reader(self.path, number) as reader:
+            frame = reader.frame(number)
+            scale = longest / max(frame.width, frame.height)
+            return to_rgb(frame, scale if scale < 1 else None)
+
+
+def numbered(folder: Path) -> list[Path]:
+    """The PNGs of a folder, by the last number in their names."""
+    found = [(numbers[-1], path) for path in folder.glob("*.png") if (numbers := re.findall(r"\d+", path.stem))]
+    return [path for _, path in sorted(found, key=lambda item: (int(item[0]), item[1].name))]
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Frames that are one file each, in order."""
+
+    paths: Sequence[Path]
+
+    @property
+    def n_frames(self) -> int:
+        return len(self.paths)
+
+    @property
+    def key_frames(self) -> list[int]:
+        return list(range(0, len(self.paths), max(1, len(self.paths) // 8)))
+
+    def read(self, number: int, longest: int) -> Image:
+        return shrink(read_rgb(self.paths[number]), longest)
