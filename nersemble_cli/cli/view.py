@@ -28,11 +28,14 @@ def view(
     participant: Annotated[
         str | None,
         typer.Argument(
-            metavar="[PARTICIPANT]", help="Whom to show first.", show_default="the first one in the folder"
+            metavar="PARTICIPANT", help="Whom to show first.", show_default="the first one in the folder"
         ),
     ] = None,
     sequence: Annotated[
-        str | None, typer.Option("--sequence", "-s", help="The sequence to show first.", show_default="the first")
+        str | None,
+        typer.Option(
+            "--sequence", "-s", metavar="SEQUENCE", help="The sequence to show first.", show_default="the first"
+        ),
     ] = None,
     folder: FolderOption = None,
     benchmark: Annotated[
@@ -49,7 +52,10 @@ def view(
     ] = None,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="The address to listen on.")] = LOOPBACK,
     port: Annotated[
-        int, typer.Option(min=1, max=65535, help="The port; if it is in use, the next free one is taken.")
+        int,
+        typer.Option(
+            metavar="PORT", min=1, max=65535, help="The port; if it is in use, the next free one is taken."
+        ),
     ] = 8080,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Don't open a browser.")] = False,
 ) -> None:

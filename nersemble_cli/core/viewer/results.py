@@ -77,6 +77,7 @@ def open_results(path: Path | None) -> UserResults:
         elif isinstance(slot, str):
             results.meshes[slot] = entry.read_bytes if isinstance(entry, Path) else partial(archive.read, entry)
     if not results.renders and not results.meshes:
+        results.close()
         raise UsageError(
             f"Nothing in {path} belongs to a submission.",
             "Expected {participant}/{sequence}/cam_{serial}/*.png, cam_{serial}.mp4, or a submission zip.",

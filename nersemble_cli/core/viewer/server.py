@@ -92,7 +92,7 @@ class Viewer:
         self.host, self.port = host, free_port(host, port)
         with _quiet():
             self._server = viser.ViserServer(host, self.port, label="nersemble", verbose=False)
-        self._server.gui.configure_theme(show_share_button=False, control_layout="collapsible", dark_mode=False)
+        self._server.gui.configure_theme(show_share_button=False, dark_mode=False)
         self._lock = threading.RLock()
         self._page: _Page | None = None
         self._is_dark = False
@@ -147,4 +147,4 @@ class Viewer:
 
     def _set_dark(self, is_dark: bool) -> None:
         self._is_dark = is_dark
-        self._server.gui.configure_theme(show_share_button=False, control_layout="collapsible", dark_mode=is_dark)
+        self._server.gui.configure_theme(show_share_button=False, dark_mode=is_dark)
