@@ -23,7 +23,8 @@ def test_demo_runs_the_real_commands(played: Played) -> None:
     commands = [line.split()[2] for line in done.stdout.splitlines() if line.startswith("$ nersemble ")]
     assert commands == sorted(commands, key=["download", "inspect", "visualize", "pack", "validate"].index)
     assert set(commands) == {"download", "inspect", "visualize", "pack", "validate"}
-    assert "made_up.zip is a valid nvs submission" in done.stdout
+    for name, task in (("made_up", "nvs"), ("made_up_mono", "mono"), ("made_up_svfr", "svfr")):
+        assert f"{name}.zip is a valid {task} submission" in done.stdout
     for code in ("missing_file", "wrong_frame_count", "damaged_video"):
         assert f"error {code} (1)" in done.stdout
     assert "made_up_with_mistakes.zip is not a valid nvs submission: 3 errors." in done.stdout
@@ -60,6 +61,15 @@ def test_demo_leaves_the_users_settings_alone(played: Played) -> None:
     assert not (home / ".cache" / "FLAME").exists()
 
 
+def test_commands_for_real_data_work_in_the_folder_of_the_demo(
+    played: Played, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, _ = played
+    monkeypatch.chdir(place)
+    result = run("visualize", "flame", "393", "-s", "EXP-1-head", "-o", "again.ply")  # finds the model by .env
+    assert (result.status, (place / "again.ply").is_file()) == (0, True), result.err
+
+
 def test_demo_cannot_be_taken_for_a_submission(played: Played) -> None:
     place, done = played
     assert "is made up" in done.stderr
@@ -73,7 +83,7 @@ def test_demo_wants_an_empty_folder(run: Run, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     result = run("demo", tmp_path)
     assert result.status == 2
-    assert "is there already" in result.err and "my_demo" in result.err
+    assert "not empty" in result.err and f"nersemble demo {tmp_path}_2" in result.err.replace("\n", "")
     assert (tmp_path / "mine.txt").read_text() == "mine"
 
 

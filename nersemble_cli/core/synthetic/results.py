@@ -1,4 +1,4 @@
-"""What a method makes of the made-up benchmark: renders of hold-out cameras, and a submission gone wrong."""
+"""What a method makes of the made-up benchmark: renders, meshes, and a submission with mistakes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from nersemble_cli.core.benchmarks import VideoBenchmark, VideoSlot
+import numpy as np
+
+from nersemble_cli.core.benchmarks import MeshBenchmark, MeshSlot, VideoBenchmark, VideoSlot
+from nersemble_cli.core.formats.ply import mesh_to_ply
 from nersemble_cli.core.synthetic.benchmark import Recipe, png, render_frames
+from nersemble_cli.core.synthetic.head import make_flame_model
 from nersemble_cli.core.threads import cpu_count, in_threads
 from nersemble_cli.core.video.encode import encode_video
 
@@ -24,6 +28,22 @@ def write_renders(folder: Path, benchmark: VideoBenchmark, recipe: Recipe) -> Pa
 
     for _ in in_threads(lambda slot, _: write(slot), benchmark.slots, cpu_count()):
         pass
+    return folder
+
+
+def write_meshes(folder: Path, benchmark: MeshBenchmark, kind: str = "posed") -> Path:
+    """A FLAME mesh of one kind for every image, as `nersemble pack` reads them: one shape per person, one
+    expression per image."""
+    model = make_flame_model()
+    for participant, keys in benchmark.image_keys.items():
+        person = np.random.default_rng(participant)
+        shape = person.normal(scale=0.8, size=300)
+        for key in keys:
+            expression = person.normal(scale=0.3, size=100)
+            vertices = model.v_template + model.shapedirs @ np.concatenate([shape, expression])
+            target = folder / MeshSlot(participant, key, kind).path
+            target.parent.mkdir(parents=True)
+            target.write_bytes(mesh_to_ply(vertices.astype(np.float32), model.faces))
     return folder
 
 

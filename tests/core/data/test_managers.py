@@ -334,7 +334,7 @@ def test_a_missing_file_names_the_command_that_fetches_it(
         ),
         (
             lambda f: SVFRDataManager(f, 17).load_image(ImageKey("FREE", 0, "1")),
-            r"image of participant 017 'FREE_0_1'",
+            r"image of participant 017 'FREE_000_1'",
         ),
     ],
 )
