@@ -40,8 +40,8 @@ def demo(
     """Try every command on made-up data.
 
     Makes a small benchmark in the official layout, serves it on this machine, and runs the real commands on it:
-    download, inspect, visualize, pack, validate. You need neither access nor network, about a minute, and 300 MB of
-    disk space. Your settings are not touched.
+    download, inspect, visualize, pack, validate. You need neither access nor network, about a minute, and 300 MB
+    of disk space. Your settings are not touched.
     """
     from nersemble_cli.cli.output import Output
 
