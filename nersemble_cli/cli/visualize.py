@@ -1,9 +1,8 @@
-"""`nersemble visualize cameras|flame|pointcloud`."""
+"""`nersemble visualize cameras|flame|pointcloud|mesh`."""
 
 from __future__ import annotations
 
 import signal
-from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,19 +18,17 @@ from nersemble_cli.core.benchmarks import (
     get_benchmark,
     parse_participant,
 )
-from nersemble_cli.core.errors import MissingFileError, UsageError, unknown_name
+from nersemble_cli.core.errors import InvalidInputError, MissingFileError, UsageError, unknown_name
 
 if TYPE_CHECKING:
-    import pyvista as pv
-
     from nersemble_cli.cli.output import Output
     from nersemble_cli.core.data.managers import MonoFlameAvatarDataManager, NVSDataManager
-    from nersemble_cli.core.scenes import Look
+    from nersemble_cli.core.scenes import PictureOptions
+    from nersemble_cli.core.scenes.export import Drawing, Frames
 
-TURN_FRAMES, TURN_FPS = 120, Fraction(24)
 SMALLEST, LARGEST = 64, 8192
-VIDEO, MODEL = ".mp4", ".ply"
-_DATA, _PICTURE = "What is shown", "How it is shown"
+VIDEO = ".mp4"
+_DATA, _PICTURE = "Data", "Picture"
 
 
 def _participant(*benchmarks: Benchmark) -> Any:
@@ -58,7 +55,7 @@ OutputOption = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help="The file to write: .png, .html, .mp4, .gltf, .glb or .ply. An older one is replaced.",
+        help="The file to write: .png, .html, .mp4, .gltf, .glb or .ply. An existing file is replaced.",
         show_default="a window; without a display, a new .png",
         rich_help_panel=_PICTURE,
     ),
@@ -78,6 +75,14 @@ SizeOption = Annotated[
 BackgroundOption = Annotated[
     str, typer.Option(metavar="COLOUR", help="white, black, lightgrey, #rrggbb.", rich_help_panel=_PICTURE)
 ]
+FlameModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        help="flame2023.pkl, or the folder that holds it.",
+        show_default="$NERSEMBLE_FLAME_MODEL, ~/.cache/FLAME/flame2023.pkl",
+        rich_help_panel=_DATA,
+    ),
+]
 BACKGROUND = "#eef1f4"
 
 app = typer.Typer(
@@ -90,7 +95,7 @@ app = typer.Typer(
 
 @app.callback()
 def visualize() -> None:
-    """Show cameras, FLAME or point clouds.
+    """Show cameras, FLAME meshes, point clouds and meshes.
 
     In a window, or as a picture, a page, a model or a video.
     """
@@ -114,6 +119,7 @@ def cameras(
     ] = None,
     sequence: SequenceOption = None,
     timestep: TimestepOption = None,
+    flame_model: FlameModelOption = None,
     folder: options.FolderOption = None,
     output: OutputOption = None,
     size: SizeOption = "1200x900",
@@ -121,76 +127,104 @@ def cameras(
 ) -> None:
     """Show all cameras as frustums.
 
-    Each training camera shows what it sees, hold-out cameras are red. With them come their serials, the world's
-    axes, a scale bar in metres, and the point cloud of the timestep if it is here. An .mp4 goes once around them.
+    Each training camera shows its image, hold-out cameras are red. With them come their serials, the world's axes,
+    a scale bar in metres, and the person: the point cloud or the FLAME mesh if it is here, else an ellipsoid of a
+    head's size. An .mp4 goes once around them.
     """
-    out, suffix = _begin(output)
+    out = _begin(output)
     data = _open_data(participant, _benchmark_of(participant, benchmark), folder)
     name, t = _sequence_of(data, sequence), timestep or 0
     data.check_timestep(name, t)
-    target = _target(output, f"cameras_{data.participant:03d}_{name}_{t:05d}.png")
-    from nersemble_cli.core.scenes import cameras_scene, title, turntable_frames
+    from nersemble_cli.core.scenes import cameras_scene, title
+    from nersemble_cli.core.scenes.export import Drawing
 
-    plotter = cameras_scene(data, name, t, _look(size, background, target), out.note)
-    if target is not None and suffix == VIDEO:
-        _film(turntable_frames(plotter, TURN_FRAMES), target, TURN_FRAMES, TURN_FPS, out)
-    else:
-        _deliver(plotter, target, title(data, name, t), out)
+    drawing = Drawing(
+        title(data, name, t),
+        lambda options: cameras_scene(data, name, t, options, out.note, flame_model),
+    )
+    _deliver(drawing, output, f"cameras_{data.participant:03d}_{name}_{t:05d}", size, background, out)
 
 
 @options.command(
     app,
     "nersemble visualize flame 393 -s EXP-1-head -o flame.png",
+    "nersemble visualize flame 393 --overlay shaded --opacity 0.7 -o shaded.png",
     "nersemble visualize flame 393 -s FREE --frames 0-99 -o flame.mp4",
 )
 def flame(
     participant: Annotated[str, _participant(MONO)],
     sequence: SequenceOption = None,
     timestep: TimestepOption = None,
-    flame_model: Annotated[
-        Path | None,
+    camera: Annotated[
+        str | None,
         typer.Option(
-            help="flame2023.pkl.",
-            show_default="$NERSEMBLE_FLAME_MODEL, ~/.cache/FLAME/flame2023.pkl",
+            "--camera",
+            "-c",
+            metavar="SERIAL",
+            help="The camera whose image the mesh is drawn over.",
+            show_default="the training camera",
             rich_help_panel=_DATA,
         ),
     ] = None,
+    flame_model: FlameModelOption = None,
     folder: options.FolderOption = None,
     output: OutputOption = None,
     frames: FramesOption = None,
+    overlay: Annotated[
+        str,
+        typer.Option(
+            metavar="points|wireframe|shaded",
+            help="How the mesh is drawn over the image.",
+            rich_help_panel=_PICTURE,
+        ),
+    ] = "points",
+    opacity: Annotated[
+        float, typer.Option(min=0, max=1, help="Of the mesh over the image.", rich_help_panel=_PICTURE)
+    ] = 1.0,
     size: SizeOption = "1600x720",
     background: BackgroundOption = BACKGROUND,
 ) -> None:
     """Show the tracked FLAME mesh.
 
-    Amid the cameras; beside it, its vertices are drawn over the training camera's image.
+    In the world among the cameras, and beside it over the image of one camera.
 
-    Hold-out sequences have no images; there, the vertices are drawn over black. An .mp4 plays the sequence, a .ply
-    is the mesh alone. It needs PyTorch, and FLAME 2023, which is yours to download.
+    Hold-out sequences and cameras have no images; there, the mesh is drawn over black. An .mp4 plays the sequence,
+    a .ply is the mesh alone. Needs PyTorch and FLAME 2023, which you download yourself.
     """
-    out, suffix = _begin(output, timestep, frames)
+    out = _begin(output, timestep, frames)
+    from nersemble_cli.core.scenes import OVERLAYS, flame_frames, flame_scene, title
+    from nersemble_cli.core.scenes.export import Drawing
+
+    style = next((known for known in OVERLAYS if known == overlay), None)
+    if style is None:
+        raise unknown_name("overlay", overlay, OVERLAYS)
     data = _open_data(participant, MONO, folder)
+    cameras = (*MONO.train_serials, *MONO.hold_out_serials)
+    if camera is not None and camera not in cameras:
+        raise unknown_name("camera", camera, cameras)
     name, t = _sequence_of(data, sequence), timestep or 0
     data.check_timestep(name, t)
-    target = _target(output, f"flame_{data.participant:03d}_{name}_{t:05d}.png")
-    from nersemble_cli.core.scenes import flame_frames, flame_scene, title
+    over: Any = {"serial": camera, "overlay": style, "opacity": opacity}
 
-    if target is not None and suffix == MODEL:
+    def play(options: PictureOptions) -> Frames:
+        timesteps = _timesteps(data, name, frames)
+        pictures = flame_frames(data, name, timesteps, flame_model, options, out.note, **over)
+        return pictures, len(timesteps), data.benchmark.fps
+
+    def write_mesh(path: Path) -> None:
         from nersemble_cli.core.flame.provider import FlameProvider
         from nersemble_cli.core.formats.ply import mesh_to_ply
-        from nersemble_cli.core.scenes.export import save_bytes
 
         mesh = FlameProvider(data.load_flame_tracking(name), flame_model).get_mesh(t)
-        save_bytes(mesh_to_ply(mesh.vertices, mesh.faces), target)
-        out.print(str(target))
-        return
-    look = _look(size, background, target)
-    if target is not None and suffix == VIDEO:
-        timesteps = _timesteps(data, name, frames)
-        pictures = flame_frames(data, name, timesteps, flame_model, look, out.note)
-        _film(pictures, target, len(timesteps), data.benchmark.fps, out)
-    else:
-        _deliver(flame_scene(data, name, t, flame_model, look, out.note), target, title(data, name, t), out)
+        path.write_bytes(mesh_to_ply(mesh.vertices, mesh.faces))
+
+    drawing = Drawing(
+        title(data, name, t),
+        lambda options: flame_scene(data, name, t, flame_model, options, out.note, **over),
+        play,
+        write_mesh,
+    )
+    _deliver(drawing, output, f"flame_{data.participant:03d}_{name}_{t:05d}", size, background, out)
 
 
 @options.command(
@@ -206,7 +240,7 @@ def pointcloud(
         str,
         typer.Option(
             metavar="rgb|normals",
-            help="What the points' colours tell.",
+            help="What the colours show.",
             rich_help_panel=_DATA,
         ),
     ] = "rgb",
@@ -216,7 +250,10 @@ def pointcloud(
     point_size: Annotated[
         float | None,
         typer.Option(
-            min=0.1, help="In pixels.", show_default="fits the number of points", rich_help_panel=_PICTURE
+            min=0.1,
+            help="Diameter in pixels.",
+            show_default="closes the surface",
+            rich_help_panel=_PICTURE,
         ),
     ] = None,
     size: SizeOption = "1000x1000",
@@ -226,11 +263,12 @@ def pointcloud(
 
     Coloured by what the cameras saw or by its normals.
 
-    An .mp4 plays the point clouds that were downloaded, or turns around a single one; a .ply is as 3D Gaussian
-    Splatting reads it.
+    An .mp4 plays the point clouds that were downloaded, or turns around a single one; a .ply is in the form that
+    3D Gaussian Splatting reads.
     """
-    out, suffix = _begin(output, timestep, frames)
-    from nersemble_cli.core.scenes import COLORS, pointcloud_frames, pointcloud_scene, title, turntable_frames
+    out = _begin(output, timestep, frames)
+    from nersemble_cli.core.scenes import COLORS, pointcloud_frames, pointcloud_scene, title
+    from nersemble_cli.core.scenes.export import Drawing
 
     kind = next((known for known in COLORS if known == color), None)
     if kind is None:
@@ -238,29 +276,91 @@ def pointcloud(
     data = _open_data(participant, NVS, folder)
     name, t = _sequence_of(data, sequence), timestep or 0
     data.check_timestep(name, t)
-    target = _target(output, f"pointcloud_{data.participant:03d}_{name}_{t:05d}_{color}.png")
-    if target is not None and suffix == MODEL:
-        data.export_pointcloud(name, t, target)
-        out.print(str(target))
-        return
-    look = _look(size, background, target, point_size)
-    timesteps = _timesteps_of_pointclouds(data, name, frames, out) if suffix == VIDEO else []
-    if target is not None and len(timesteps) > 1:
-        _film(
-            pointcloud_frames(data, name, timesteps, kind, look), target, len(timesteps), data.benchmark.fps, out
-        )
-        return
-    plotter = pointcloud_scene(data, name, timesteps[0] if timesteps else t, kind, look)
-    if target is not None and suffix == VIDEO:
-        _film(turntable_frames(plotter, TURN_FRAMES), target, TURN_FRAMES, TURN_FPS, out)
-    else:
-        _deliver(plotter, target, title(data, name, t), out)
+    timesteps = [t]
+    if output is not None and output.suffix.lower() == VIDEO and timestep is None:
+        timesteps = _timesteps_of_pointclouds(data, name, frames, out)
+
+    def play(options: PictureOptions) -> Frames | None:
+        if len(timesteps) < 2:
+            return None
+        pictures = pointcloud_frames(data, name, timesteps, kind, options)
+        return pictures, len(timesteps), data.benchmark.fps
+
+    drawing = Drawing(
+        title(data, name, t),
+        lambda options: pointcloud_scene(data, name, timesteps[0], kind, options),
+        play,
+        lambda path: data.export_pointcloud(name, t, path),
+    )
+    default = f"pointcloud_{data.participant:03d}_{name}_{t:05d}_{color}"
+    _deliver(drawing, output, default, size, background, out, point_size)
 
 
-def _begin(output: Path | None, timestep: int | None = None, frames: str | None = None) -> tuple[Output, str]:
-    """Looks at what can be known before any work is done; returns the output and the suffix of the file."""
+@options.command(
+    app,
+    "nersemble visualize mesh mesh_posed.ply --landmarks landmarks_posed.npy -o mesh.png",
+    "nersemble visualize mesh mesh_neutral.ply -o mesh.html",
+)
+def mesh(
+    path: Annotated[Path, typer.Argument(metavar="MESH", help="A PLY file.", show_default=False)],
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Its NoW landmarks: an .npy file of shape (7, 3).",
+            show_default="none",
+            rich_help_panel=_DATA,
+        ),
+    ] = None,
+    output: OutputOption = None,
+    size: SizeOption = "900x900",
+    background: BackgroundOption = BACKGROUND,
+) -> None:
+    """Show a mesh with its 7 NoW landmarks.
+
+    The landmarks are numbered in their order: 1 to 4 the corners of the eyes from your left to your right, 5 below
+    the nose, 6 and 7 the corners of the mouth. With landmarks, the face is seen from the front; without, from +z
+    with y upwards. The scale bar is in the mesh's unit. An .mp4 goes once around the mesh.
+    """
+    out = _begin(output)
+    from nersemble_cli.core.formats.npy import read_npy
+    from nersemble_cli.core.formats.ply import mesh_to_ply, read_ply
+    from nersemble_cli.core.scenes import mesh_scene
+    from nersemble_cli.core.scenes.display import require
+    from nersemble_cli.core.scenes.export import Drawing
+
+    require("trimesh")
+    geometry = _read(path, read_ply)
+    points = None if landmarks is None else _read(landmarks, read_npy)
+    if points is not None and points.dtype.kind not in "fiu":
+        raise UsageError(f"{landmarks} holds {points.dtype}, not numbers.")
+    drawing = Drawing(
+        path.name,
+        lambda options: mesh_scene(geometry.vertices, geometry.faces, points, path.name, options),
+        geometry=lambda target: target.write_bytes(mesh_to_ply(geometry.vertices, geometry.faces)),
+    )
+    try:
+        _deliver(drawing, output, path.stem, size, background, out)
+    except InvalidInputError as error:
+        raise UsageError(f"{path} cannot be shown: {error.message}", error.hint) from error
+
+
+def _read(path: Path, reader: Any) -> Any:
+    """What `reader` makes of a file. Raises `UsageError` if it cannot be read."""
+    try:
+        return reader(path.expanduser().read_bytes())
+    except InvalidInputError as error:
+        raise UsageError(f"{path} cannot be read: {error.message}", error.hint) from error
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _begin(output: Path | None, timestep: int | None = None, frames: str | None = None) -> Output:
+    """Checks what can be checked before any work is done."""
     from nersemble_cli.cli.output import Output
-    from nersemble_cli.core.scenes.display import start_probe
+    from nersemble_cli.core.scenes.display import require, start_probe
+
+    require("pyvista", "vtkmodules")
     from nersemble_cli.core.scenes.export import check_output
 
     suffix = "" if output is None else check_output(output).suffix.lower()
@@ -269,7 +369,7 @@ def _begin(output: Path | None, timestep: int | None = None, frames: str | None 
     if timestep is not None and suffix == VIDEO and frames is not None:
         raise UsageError("--timestep and --frames exclude each other.", "Leave --timestep out.")
     start_probe()
-    return Output(), suffix
+    return Output()
 
 
 def _benchmark_of(participant: str, name: str | None) -> VideoBenchmark:
@@ -293,7 +393,7 @@ def _benchmark_of(participant: str, name: str | None) -> VideoBenchmark:
 
 
 def _open_data(participant: str, benchmark: VideoBenchmark, folder: Path | None) -> Any:
-    """The participant's data. Raises `MissingFileError` if nothing of it was downloaded."""
+    """The participant's data. Raises `MissingFileError` if none of it was downloaded."""
     from nersemble_cli.core.data.managers import open_data
     from nersemble_cli.core.settings import existing_folder, find_folder
 
@@ -322,31 +422,28 @@ def _sequence_of(data: NVSDataManager | MonoFlameAvatarDataManager, name: str | 
 
 
 def _target(output: Path | None, default: str) -> Path | None:
-    """Where to write; None means a window. Without a display, a file of a new name beside the user."""
+    """Where to write; None means a window. Without a display, a new file in the working directory."""
     from nersemble_cli.core.files import check_target
     from nersemble_cli.core.scenes.display import prepare_rendering
     from nersemble_cli.core.scenes.export import check_output, free_name
 
     if output is not None:
         return check_output(output)
-    return None if prepare_rendering() else check_target(free_name(Path(default)), overwrite=False)
+    return None if prepare_rendering() else check_target(free_name(Path(f"{default}.png")), overwrite=False)
 
 
-def _look(size: str, background: str, target: Path | None, point_size: float | None = None) -> Look:
-    from nersemble_cli.core.scenes import Look
+def _picture_options(size: str, background: str, point_size: float | None) -> PictureOptions:
+    from nersemble_cli.core.scenes import PictureOptions
 
     width, _, height = size.lower().replace("×", "x").partition("x")
     if not (width.isascii() and width.isdigit() and height.isascii() and height.isdigit()) or not (
         SMALLEST <= int(width) <= LARGEST and SMALLEST <= int(height) <= LARGEST
     ):
         raise UsageError(
-            f"--size '{size}' is no size of a picture.",
+            f"--size '{size}' is not the size of a picture.",
             f"Give width and height, {SMALLEST} to {LARGEST} pixels each: 1200x900",
         )
-    sides = [int(width), int(height)]
-    if target is not None and target.suffix.lower() == VIDEO:
-        sides = [side // 2 * 2 for side in sides]  # the videos' pixel format has one colour for 2×2 pixels
-    return Look(sides[0], sides[1], background, point_size, off_screen=None if target is None else True)
+    return PictureOptions(int(width), int(height), background, point_size)
 
 
 def _timesteps(data: MonoFlameAvatarDataManager | NVSDataManager, sequence: str, frames: str | None) -> list[int]:
@@ -378,24 +475,30 @@ def _timesteps_of_pointclouds(data: NVSDataManager, sequence: str, frames: str |
     return wanted
 
 
-def _film(frames: Any, target: Path, n_frames: int, fps: Fraction, out: Output) -> None:
-    from nersemble_cli.core.scenes.export import save_video
-
-    with out.progress() as bars:
-        save_video(frames, target, n_frames, fps, bars)
-    out.print(str(target))
-
-
-def _deliver(plotter: pv.Plotter, target: Path | None, title: str, out: Output) -> None:
+def _deliver(
+    drawing: Drawing,
+    output: Path | None,
+    default: str,
+    size: str,
+    background: str,
+    out: Output,
+    point_size: float | None = None,
+) -> None:
     """Opens a window, or writes the file and prints its name."""
-    from nersemble_cli.core.scenes.export import save_scene
+    from dataclasses import replace
 
-    if target is None:
-        out.note("Drag to turn, scroll to zoom, q to close.")
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # VTK's loop never gives Python a chance to handle them
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), signal.SIG_DFL)
-        plotter.show(title=title)
+    from nersemble_cli.core.scenes.export import save
+
+    picture = _picture_options(size, background, point_size)
+    target = _target(output, default)
+    if target is not None:
+        with out.progress() as bars:
+            save(drawing, target, replace(picture, off_screen=True), bars)
+        out.print(str(target))
         return
-    save_scene(plotter, target, title)
-    out.print(str(target))
+    plotter = drawing.scene(picture)
+    out.note("Drag to turn, scroll to zoom, q to close.")
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # VTK's loop never gives Python a chance to handle them
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    plotter.show(title=drawing.title)

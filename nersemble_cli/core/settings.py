@@ -135,8 +135,10 @@ def save_url(url: str) -> Path:
 
 
 def find_flame_model(path: str | Path | None = None) -> Path:
-    """The FLAME model: `path`, else the environment's, else the official toolkit's place. It may not exist."""
-    if path is not None:
-        return Path(path).expanduser()
-    configured = _lookup(FLAME_VARIABLE)
-    return Path(configured).expanduser() if configured else Path.home() / ".cache" / "FLAME" / "flame2023.pkl"
+    """The FLAME model's file: `path`, else the environment's, else the official toolkit's. It may not exist.
+
+    A folder stands for the flame2023.pkl in it.
+    """
+    default = Path.home() / ".cache" / "FLAME" / "flame2023.pkl"
+    found = Path(path or _lookup(FLAME_VARIABLE) or default).expanduser()
+    return found / default.name if found.is_dir() else found

@@ -1,28 +1,34 @@
-"""The scenes: functions that return a `pyvista.Plotter`, to which a notebook can add what it likes, and the same
-scenes frame by frame for videos."""
+"""The scenes: functions that return a `pyvista.Plotter`, to which a notebook can add anything, and the same scenes
+frame by frame for videos."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nersemble_cli.core.data.cameras import CameraCalibration
 from nersemble_cli.core.data.managers import MonoFlameAvatarDataManager, NVSDataManager
-from nersemble_cli.core.errors import InvalidInputError, UsageError, unknown_name
-from nersemble_cli.core.scenes.display import start_probe
+from nersemble_cli.core.errors import InvalidInputError, NersembleError, UsageError, unknown_name
+from nersemble_cli.core.scenes.display import require, start_probe
 from nersemble_cli.core.scenes.drawing import (
-    Look,
+    STAND_IN_COLOR,
     Note,
+    PictureOptions,
     Stage,
     VideoData,
     add_caption,
+    add_head,
+    add_markers,
     add_picture,
     add_rig,
     add_scale_bar,
+    add_splats,
     axes_of,
     look_from,
     open_plotter,
@@ -30,8 +36,17 @@ from nersemble_cli.core.scenes.drawing import (
     set_stage,
     view_of,
 )
-from nersemble_cli.core.scenes.geometry import VIEW_ANGLE, View, direction, fit_view
-from nersemble_cli.core.scenes.overlay import draw_vertices, enlarge, shrink
+from nersemble_cli.core.scenes.geometry import (
+    View,
+    clear_direction,
+    direction,
+    ellipsoid,
+    fit_view,
+    orbit,
+    splat_radii,
+    swept_points,
+)
+from nersemble_cli.core.scenes.overlay import OVERLAYS, Overlay, draw_overlay, enlarge, shrink
 from nersemble_cli.core.threads import cpu_count
 
 if TYPE_CHECKING:
@@ -40,18 +55,13 @@ if TYPE_CHECKING:
 Color = Literal["rgb", "normals"]
 COLORS: tuple[Color, ...] = ("rgb", "normals")
 
-_HEAD_COLOR = "#e6d7c8"
 _THUMBNAIL = 512
 _OVERLAY = 1024
 _PANEL = 0.42  # of a picture's width at most, for the overlay
-# Where one looks from, degrees to the right and up: over the cameras at the person, so that images are seen from
-# their right side; and at a face.
-_RIG_VIEW = (24.0, 34.0)
-_HEAD_VIEW = (20.0, 5.0)
-_TURN_DISTANCE = 0.7  # of that from which a ball around everything fits: its corners are empty
-_AROUND = 1.1  # of the size of a point cloud without its outliers is what must be in the picture
+_HEAD_VIEW = (20.0, 5.0)  # degrees to the right of a face and above it
+_AROUND = 1.1  # times the size of a point cloud without its outliers must be in the picture
 _OUTLIERS = 0.5  # per cent of a point cloud on each side that need not be in the picture
-_COVER = 15  # how often all points together cover the side of a cube around them
+_FLAME_OPTIONS = PictureOptions(1600, 720)
 
 
 def title(data: VideoData, sequence: str, timestep: int) -> str:
@@ -60,45 +70,60 @@ def title(data: VideoData, sequence: str, timestep: int) -> str:
 
 
 def cameras_scene(
-    data: VideoData, sequence: str, timestep: int = 0, look: Look | None = None, note: Note = quiet
+    data: VideoData,
+    sequence: str,
+    timestep: int = 0,
+    options: PictureOptions | None = None,
+    note: Note = quiet,
+    flame_model: str | Path | None = None,
 ) -> pv.Plotter:
-    """All calibrated cameras of a participant as frustums of true shape: what each training camera sees at the
-    timestep in its frame, hold-out cameras red and without image; serials, the world's axes, a scale bar in
-    metres, and the point cloud of the timestep if it is there.
+    """All calibrated cameras of a participant as frustums, true to their intrinsics.
+
+    The frame of each training camera shows its image of the timestep; hold-out cameras are red and have none.
+    With them come the serials, the world's axes, a scale bar in metres, and the person: the timestep's point
+    cloud, else the tracked FLAME mesh, else an ellipsoid of a head's size where the cameras look.
 
     `note` is told what is missing. Raises `MissingFileError` without a calibration, and `UsageError` for a
     sequence or a timestep that does not exist.
     """
-    look = look or Look()
+    options = options or PictureOptions()
     start_probe()
     stage = set_stage(data)
     data.check_timestep(sequence, timestep)
     with ThreadPoolExecutor(1) as pool:
-        loading = pool.submit(_load_thumbnails, data, sequence, timestep, note)
-        plotter = open_plotter(look)  # importing pyvista takes as long as decoding
+        loading = pool.submit(_load_thumbnails, data, stage.calibration, sequence, timestep, note)
+        plotter = open_plotter(options)  # importing pyvista takes as long as decoding
         images = loading.result()
-    content: NDArray[Any] = np.empty((0, 3))
+    cloud = None
     if isinstance(data, NVSDataManager) and Path(data.get_pointcloud_path(sequence, timestep)).is_file():
-        content = _add_points(plotter, data, sequence, timestep, "rgb", look)
-    view = _view_of_rig(stage, content, look.width, look.height)
-    if len(content):
-        _fit_points(plotter, content, view, look)
+        cloud = _load_points(data, sequence, timestep, "rgb")
+        person, _ = _without_outliers(cloud[0])
+    else:
+        person = _add_person(plotter, data, stage, sequence, timestep, flame_model)
+    view = _view_of_rig(stage, person, options.width, options.height)
+    if cloud is not None:
+        _add_points(plotter, *cloud, view, options)
     for serial, image in images.items():
         add_picture(plotter, serial, stage.frustums[serial][1:], image)
-    add_rig(plotter, stage, data.benchmark.hold_out_serials, view)
+    add_rig(plotter, stage, data.benchmark.hold_out_serials, view, person)
     add_caption(plotter, title(data, sequence, timestep), view)
     look_from(plotter, view)
     return plotter
 
 
-def _load_thumbnails(data: VideoData, sequence: str, timestep: int, note: Note) -> dict[str, NDArray[np.uint8]]:
+def _load_thumbnails(
+    data: VideoData, calibration: CameraCalibration, sequence: str, timestep: int, note: Note
+) -> dict[str, NDArray[np.uint8]]:
     train = data.benchmark.train_serials
-    serials = [serial for serial in data.list_serials(sequence) if serial in train]
+    here = [serial for serial in data.list_serials(sequence) if serial in train]
     if sequence not in data.benchmark.train_sequences[data.participant]:
         note(f"Sequence {sequence} is held out: no camera has images of it.")
-    elif missing := [serial for serial in train if serial not in serials]:
+    elif missing := [serial for serial in train if serial not in here]:
         hint = data.fetch_hint("images", sequence=sequence)
         note(f"{len(missing)} of {len(train)} training cameras have no images here. {hint}")
+    serials = [serial for serial in here if serial in calibration.serials]
+    if uncalibrated := [serial for serial in here if serial not in serials]:
+        note(f"Not drawn, because the calibration does not have them: {', '.join(uncalibrated)}.")
     if not serials:
         return {}
     scale = min(1.0, _THUMBNAIL / max(data.benchmark.height, data.benchmark.width))
@@ -112,23 +137,42 @@ def _load_thumbnails(data: VideoData, sequence: str, timestep: int, note: Note) 
         return dict(zip(serials, pool.map(load, serials), strict=True))
 
 
-def _view_of_rig(stage: Stage, content: NDArray[Any], width: int, height: int) -> View:
-    points = np.concatenate([*stage.frustums.values(), content, axes_of(stage)])
-    rig = stage.rig
-    return fit_view(points, direction(rig, *_RIG_VIEW), rig.up, width, height, about=rig.target)
-
-
-def _add_points(
+def _add_person(
     plotter: pv.Plotter,
-    data: NVSDataManager,
+    data: VideoData,
+    stage: Stage,
     sequence: str,
     timestep: int,
-    color: Color,
-    look: Look,
-) -> NDArray[np.float32]:
-    """Draws a point cloud; returns the (N, 3) points that are finite."""
-    import pyvista as pv
+    flame_model: str | Path | None,
+) -> NDArray[Any]:
+    """Draws the FLAME mesh if it can be had, else an ellipsoid; returns its (V, 3) vertices."""
+    if isinstance(data, MonoFlameAvatarDataManager) and find_spec("torch"):
+        try:
+            from nersemble_cli.core.flame.provider import FlameProvider
 
+            mesh = FlameProvider(data.load_flame_tracking(sequence), flame_model).get_mesh(timestep)
+        except NersembleError:
+            if flame_model is not None:
+                raise
+        else:
+            add_head(plotter, mesh.vertices, mesh.faces)
+            return np.asarray(mesh.vertices)
+    vertices, faces = ellipsoid(stage.rig)
+    add_head(plotter, vertices, faces, STAND_IN_COLOR)
+    return vertices
+
+
+def _view_of_rig(stage: Stage, person: NDArray[Any], width: int, height: int) -> View:
+    frustums = np.stack(list(stage.frustums.values()))
+    towards = clear_direction(stage.rig, frustums, person)
+    points = np.concatenate([frustums.reshape(-1, 3), person, axes_of(stage)])
+    return fit_view(points, towards, stage.rig.up, width, height, about=stage.rig.target)
+
+
+def _load_points(
+    data: NVSDataManager, sequence: str, timestep: int, color: Color
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """The (N, 3) finite points of a point cloud, and their (N, 3) colours."""
     points, colors, normals = data.load_pointcloud(sequence, timestep)
     values = colors if color == "rgb" else (normals + 1) / 2
     if len(points) and not len(values):
@@ -140,79 +184,87 @@ def _add_points(
     finite = np.isfinite(points).all(1)
     if not finite.any():
         raise InvalidInputError(
-            f"{data.get_pointcloud_path(sequence, timestep)} has no point with finite coordinates.",
-            "Delete it and fetch it again.",
+            f"{data.get_pointcloud_path(sequence, timestep)} has no points with finite coordinates.",
+            data.fetch_hint("pointclouds", sequence=sequence, timestep=str(timestep)),
         )
-    cloud = pv.PolyData(points[finite])
-    cloud["colors"] = (np.nan_to_num(values[finite]) * 255).round().clip(0, 255).astype(np.uint8)
-    plotter.add_mesh(
-        cloud, scalars="colors", rgb=True, style="points", name="points",
-        render_points_as_spheres=True, lighting=False, reset_camera=False, render=False,
-    )  # fmt: skip
-    kept: NDArray[np.float32] = points[finite]
-    return kept
+    return points[finite], (np.nan_to_num(values[finite]) * 255).round().clip(0, 255).astype(np.uint8)
 
 
-def _bulk(points: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The middle (3,) of a point cloud and half its size (3,), both without the few points that lie far out."""
+def _without_outliers(points: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """The points without the few that lie far out, and the middle (3,) of the rest."""
     low, high = np.percentile(points, [_OUTLIERS, 100 - _OUTLIERS], axis=0)
-    return (low + high) / 2, (high - low) / 2 * _AROUND
+    middle, half = (low + high) / 2, (high - low) / 2 * _AROUND
+    return points[(np.abs(points - middle) <= half).all(1)], middle
 
 
-def _fit_points(plotter: pv.Plotter, points: NDArray[Any], view: View, look: Look) -> None:
-    """Makes points as large as they must be to cover a surface, of which they lie at random places."""
-    _, half = _bulk(points)
-    side = 2 * np.linalg.norm(half) / np.sqrt(3) / view.pixel
-    size = float(np.clip(side * np.sqrt(_COVER / len(points)), 1.5, 16))
-    plotter.actors["points"].prop.point_size = look.point_size or size
+def _add_points(
+    plotter: pv.Plotter,
+    points: NDArray[np.float32],
+    colors: NDArray[np.uint8],
+    view: View,
+    options: PictureOptions,
+) -> None:
+    if options.point_size is None:
+        radii = splat_radii(points)
+    else:
+        radii = np.full(len(points), options.point_size / 2 * view.pixel, np.float32)
+    # In a small picture, splats of less than a pixel would miss the centres of all pixels.
+    add_splats(plotter, points, colors, np.maximum(radii, np.float32(0.75 * view.pixel)))
 
 
 def _stage_pointcloud(
-    data: NVSDataManager, sequence: str, color: Color, look: Look
+    data: NVSDataManager, sequence: str, color: Color, options: PictureOptions
 ) -> tuple[pv.Plotter, Callable[[int], None]]:
-    """An empty scene, and what shows a timestep in it. The point of view is the first one's."""
+    """An empty scene, and what shows a timestep in it. The point of view is that of the first timestep shown."""
     if color not in COLORS:
         raise unknown_name("colour", color, COLORS)
     start_probe()
     stage = set_stage(data)
-    plotter = open_plotter(look)
+    plotter = open_plotter(options)
     views: list[View] = []
 
     def show(timestep: int) -> None:
         data.check_timestep(sequence, timestep)
-        points = _add_points(plotter, data, sequence, timestep, color, look)
+        points, colors = _load_points(data, sequence, timestep, color)
         if not views:
-            middle, side = _bulk(points)
-            bulk = points[(np.abs(points - middle) <= side).all(1)]
+            bulk, middle = _without_outliers(points)
             towards = direction(stage.rig, *_HEAD_VIEW)
-            view = fit_view(bulk, towards, stage.rig.up, look.width, look.height, about=middle)
+            view = fit_view(bulk, towards, stage.rig.up, options.width, options.height, about=middle)
             views.append(view)
-            look_from(plotter, view)
-        _fit_points(plotter, points, views[0], look)
+        _add_points(plotter, points, colors, views[0], options)
         add_caption(plotter, title(data, sequence, timestep), views[0])
+        look_from(plotter, views[0])
 
     return plotter, show
 
 
 def pointcloud_scene(
-    data: NVSDataManager, sequence: str, timestep: int = 0, color: Color = "rgb", look: Look | None = None
+    data: NVSDataManager,
+    sequence: str,
+    timestep: int = 0,
+    color: Color = "rgb",
+    options: PictureOptions | None = None,
 ) -> pv.Plotter:
     """The point cloud of a timestep, coloured by "rgb" or by "normals" (x, y, z from -1…1 to red, green, blue),
-    seen from where the cameras are.
+    seen from where the cameras are. Each point is a disc, large enough that discs close the surface.
 
-    Raises `MissingFileError`, naming the command that fetches it, if it is not there; `UsageError` if it has no
-    such colours, or for a sequence or timestep that does not exist.
+    Raises `MissingFileError`, naming the command that fetches it, if it was not downloaded; `UsageError` if it has
+    no such colours, or for a sequence or timestep that does not exist.
     """
-    plotter, show = _stage_pointcloud(data, sequence, color, look or Look())
+    plotter, show = _stage_pointcloud(data, sequence, color, options or PictureOptions())
     show(timestep)
     return plotter
 
 
 def pointcloud_frames(
-    data: NVSDataManager, sequence: str, timesteps: Iterable[int], color: Color = "rgb", look: Look | None = None
+    data: NVSDataManager,
+    sequence: str,
+    timesteps: Iterable[int],
+    color: Color = "rgb",
+    options: PictureOptions | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
     """Pictures (H, W, 3) uint8 of `pointcloud_scene` for one timestep after the other."""
-    return _frames(*_stage_pointcloud(data, sequence, color, look or Look()), timesteps)
+    return _frames(*_stage_pointcloud(data, sequence, color, options or PictureOptions()), timesteps)
 
 
 def _frames(
@@ -235,88 +287,98 @@ def take_picture(plotter: pv.Plotter) -> NDArray[np.uint8]:
 
 def turntable_frames(plotter: pv.Plotter, n_frames: int) -> Iterator[NDArray[np.uint8]]:
     """Pictures (H, W, 3) uint8 of a turn around the middle of a scene, from so far that all of it stays inside."""
-    has_bar = "scale bar" in plotter.actors
+    actors = plotter.renderers[0].actors
+    has_bar = "scale bar" in actors
     for name in ("scale bar", "label scale bar") if has_bar else ():
-        plotter.remove_actor(plotter.actors[name], render=False)  # it belongs to the picture, not to what turns
-    center, diagonal = np.array(plotter.center), plotter.length
-    towards = np.array(plotter.camera.position) - np.array(plotter.camera.focal_point)
-    distance = 0.5 * diagonal / np.sin(np.radians(VIEW_ANGLE / 2))
-    plotter.camera.focal_point = center
-    plotter.camera.position = center + _TURN_DISTANCE * distance * towards / np.linalg.norm(towards)
-    for _ in range(n_frames):
+        plotter.remove_actor(actors[name], render=False)  # it belongs to the picture, not to what turns
+    points = np.concatenate([_points_of(actor) for actor in actors.values()])
+    center = (points.min(0) + points.max(0)) / 2
+    first = view_of(plotter)
+    swept = swept_points(points, center, first.up)
+    start = fit_view(swept, first.position - first.focus, first.up, first.width, first.height, about=center)
+    for i in range(n_frames):
+        view = orbit(start, center, 360 * i / n_frames)
+        look_from(plotter, view)
         if has_bar:
-            add_scale_bar(plotter, view_of(plotter))
+            add_scale_bar(plotter, view)
         yield take_picture(plotter)
-        plotter.camera.Azimuth(360 / n_frames)
-        plotter.reset_camera_clipping_range()
+
+
+def _points_of(actor: Any) -> NDArray[np.float64]:
+    """(N, 3) the outline of an actor; none of a text on the picture."""
+    dataset = getattr(getattr(actor, "mapper", None), "dataset", None)
+    if dataset is not None:
+        return np.asarray(dataset.points, np.float64)
+    position = actor.GetPosition() if hasattr(actor, "GetPosition") else ()
+    return np.array([position], np.float64) if len(position) == 3 else np.empty((0, 3))
 
 
 def _stage_flame(
-    data: MonoFlameAvatarDataManager, sequence: str, flame_model: str | Path | None, look: Look, note: Note
+    data: MonoFlameAvatarDataManager,
+    sequence: str,
+    flame_model: str | Path | None,
+    options: PictureOptions,
+    note: Note,
+    serial: str | None,
+    overlay: Overlay,
+    opacity: float,
 ) -> tuple[pv.Plotter, Callable[[int], None]]:
     """The cameras of a scene without its head, and what shows a timestep in it."""
     from nersemble_cli.core.flame.provider import FlameProvider
 
+    if overlay not in OVERLAYS:
+        raise unknown_name("overlay", overlay, OVERLAYS)
+    require("cv2")
     start_probe()
     stage = set_stage(data)
     provider = FlameProvider(data.load_flame_tracking(sequence), flame_model)
-    (serial,) = data.benchmark.train_serials
+    if serial is None:
+        (serial,) = data.benchmark.train_serials
     pose, intrinsics = stage.calibration.world_2_cam[serial], stage.calibration.intrinsics[serial]
     has_video = data.has_video(sequence, serial)
     if sequence not in data.benchmark.train_sequences[data.participant]:
-        note(f"Sequence {sequence} is held out and has no images: the vertices are drawn over black.")
+        note(f"Sequence {sequence} is held out and has no images: the mesh is drawn over black.")
+    elif serial in data.benchmark.hold_out_serials:
+        note(f"Camera {serial} is held out and has no images: the mesh is drawn over black.")
     elif not has_video:
         hint = data.fetch_hint("images", sequence=sequence, serial=serial)
-        note(f"The images of {sequence} are not here: the vertices are drawn over black. {hint}")
+        note(f"The images of {sequence} are not here: the mesh is drawn over black. {hint}")
 
     height, width = stage.size
-    side = min(round(_PANEL * look.width), round(look.height * width / height))
-    plotter = open_plotter(look, shape=(1, 2), col_weights=[look.width - side, side])
+    side = min(round(_PANEL * options.width), round(options.height * width / height))
+    plotter = open_plotter(options, shape=(1, 2), col_weights=[options.width - side, side])
     panel = np.array([[0, height, 0], [width, height, 0], [width, 0, 0], [0, 0, 0]], np.float64)
     plotter.subplot(0, 1)
-    plotter.renderer.SetInteractive(False)  # a picture, not a thing to turn
+    plotter.renderer.SetInteractive(False)  # a picture, which does not turn
     plotter.camera.parallel_projection = True
     plotter.camera.position, plotter.camera.focal_point = (width / 2, height / 2, 1), (width / 2, height / 2, 0)
-    plotter.camera.up, plotter.camera.parallel_scale = (0, 1, 0), max(height / 2, width / 2 * look.height / side)
+    plotter.camera.up, plotter.camera.parallel_scale = (
+        (0, 1, 0),
+        max(height / 2, width / 2 * options.height / side),
+    )
     plotter.camera_set = True
+    longest = min(_OVERLAY, round(side * max(1.0, height / width)))
     views: list[View] = []
 
     def show(timestep: int) -> None:
         mesh = provider.get_mesh(timestep)
         black = np.zeros((height, width, 3), np.uint8)
         image = data.load_image(sequence, serial, timestep, as_uint8=True) if has_video else black
-        large, k = enlarge(cast("NDArray[np.uint8]", image), intrinsics, _OVERLAY)
-        drawn = draw_vertices(large, mesh.vertices, mesh.vertex_normals, pose, k)
+        large, k = enlarge(cast("NDArray[np.uint8]", image), intrinsics, longest)
+        drawn = draw_overlay(large, mesh, pose, k, overlay, opacity)
         plotter.subplot(0, 1)
         add_picture(plotter, "overlay", panel, drawn)
         plotter.reset_camera_clipping_range()
         plotter.subplot(0, 0)
-        _add_head(plotter, mesh.vertices, mesh.faces)
+        add_head(plotter, mesh.vertices, mesh.faces)
         add_picture(plotter, serial, stage.frustums[serial][1:], shrink(drawn, _THUMBNAIL))
         if not views:
-            views.append(_view_of_rig(stage, mesh.vertices, look.width - side, look.height))
-            add_rig(plotter, stage, data.benchmark.hold_out_serials, views[0])
+            views.append(_view_of_rig(stage, mesh.vertices, options.width - side, options.height))
+            add_rig(plotter, stage, data.benchmark.hold_out_serials, views[0], np.asarray(mesh.vertices))
             look_from(plotter, views[0])
         add_caption(plotter, title(data, sequence, timestep), views[0])
 
     return plotter, show
-
-
-def _add_head(plotter: pv.Plotter, vertices: NDArray[Any], faces: NDArray[Any]) -> None:
-    import pyvista as pv
-
-    triangles = np.insert(faces, 0, 3, axis=1)
-    head = pv.PolyData(np.asarray(vertices, np.float32), triangles.ravel())
-    plotter.add_mesh(
-        head,
-        color=_HEAD_COLOR,
-        smooth_shading=True,
-        ambient=0.2,
-        specular=0.1,
-        name="head",
-        reset_camera=False,
-        render=False,
-    )
 
 
 def flame_scene(
@@ -324,16 +386,23 @@ def flame_scene(
     sequence: str,
     timestep: int = 0,
     flame_model: str | Path | None = None,
-    look: Look | None = None,
+    options: PictureOptions | None = None,
     note: Note = quiet,
+    *,
+    serial: str | None = None,
+    overlay: Overlay = "points",
+    opacity: float = 1.0,
 ) -> pv.Plotter:
-    """The tracked FLAME mesh in the world with the cameras around it; beside it, and in the training camera's
-    frame, the projected vertices over what that camera sees at the timestep (over black, without images).
+    """The tracked FLAME mesh in the world with the cameras around it. Beside it, and in the frame of one camera,
+    the mesh is drawn over what that camera sees at the timestep (over black, without images).
 
-    `flame_model` as in `load_flame_model`. Raises `MissingFileError` without the model, the tracking or the
-    calibration, and `UsageError` without PyTorch or for a sequence or timestep that does not exist.
+    The camera is that of the training data unless `serial` names another one. `overlay` draws the mesh as
+    "points" (its vertices), as a "wireframe" or "shaded", with `opacity` from 0 to 1. `flame_model` as in
+    `load_flame_model`. Raises `MissingFileError` without the model, the tracking or the calibration, and
+    `UsageError` without PyTorch or for a camera, sequence or timestep that does not exist.
     """
-    plotter, show = _stage_flame(data, sequence, flame_model, look or Look(1600, 720), note)
+    options = options or _FLAME_OPTIONS
+    plotter, show = _stage_flame(data, sequence, flame_model, options, note, serial, overlay, opacity)
     show(timestep)
     return plotter
 
@@ -343,8 +412,73 @@ def flame_frames(
     sequence: str,
     timesteps: Iterable[int],
     flame_model: str | Path | None = None,
-    look: Look | None = None,
+    options: PictureOptions | None = None,
     note: Note = quiet,
+    *,
+    serial: str | None = None,
+    overlay: Overlay = "points",
+    opacity: float = 1.0,
 ) -> Iterator[NDArray[np.uint8]]:
     """Pictures (H, W, 3) uint8 of `flame_scene` for one timestep after the other."""
-    return _frames(*_stage_flame(data, sequence, flame_model, look or Look(1600, 720), note), timesteps)
+    options = options or _FLAME_OPTIONS
+    staged = _stage_flame(data, sequence, flame_model, options, note, serial, overlay, opacity)
+    return _frames(*staged, timesteps)
+
+
+def mesh_scene(
+    vertices: NDArray[Any],
+    faces: NDArray[Any],
+    landmarks: NDArray[Any] | None = None,
+    caption: str = "",
+    options: PictureOptions | None = None,
+) -> pv.Plotter:
+    """A mesh of (V, 3) vertices and (F, 3) triangles, with its (7, 3) NoW landmarks as numbered red balls: 1 to 4
+    the corners of the eyes from the viewer's left to right, 5 below the nose, 6 and 7 the corners of the mouth.
+
+    With landmarks, the face is seen from the front, whichever way it is turned; without, y points up and the mesh
+    is seen from +z, which is the front of FLAME. The scale bar has the mesh's unit. Raises `InvalidInputError`
+    for coordinates that are not finite, for faces that point to no vertex, and for landmarks of another shape.
+    """
+    options = options or PictureOptions(900, 900)
+    start_probe()
+    vertices, faces = np.asarray(vertices, np.float64), np.asarray(faces)
+    if not len(vertices) or not len(faces):
+        raise InvalidInputError(f"The mesh has {len(vertices)} vertices and {len(faces)} faces.")
+    if not np.isfinite(vertices).all() or np.abs(vertices).max() > 1e15:
+        raise InvalidInputError("The mesh has coordinates that are not finite.")
+    if faces.min() < 0 or faces.max() >= len(vertices):
+        raise InvalidInputError(
+            f"The mesh has faces with vertices that do not exist: 0 to {len(vertices) - 1} do."
+        )
+    towards, up = np.array([0.0, 0, 1]), np.array([0.0, 1, 0])
+    shown = vertices
+    if landmarks is not None:
+        landmarks = np.asarray(landmarks, np.float64)
+        if landmarks.shape != (7, 3) or not np.isfinite(landmarks).all():
+            raise InvalidInputError(f"The landmarks are {landmarks.shape}, expected finite numbers (7, 3).")
+        towards, up = _front_of(landmarks, towards, up)
+        shown = np.concatenate([vertices, landmarks])
+    plotter = open_plotter(options)
+    middle = (shown.min(0) + shown.max(0)) / 2
+    view = fit_view(shown, towards, up, options.width, options.height, about=middle)
+    add_head(plotter, vertices, faces)
+    if landmarks is not None:
+        add_markers(plotter, landmarks, 5 * view.pixel * options.height / 900, view)
+    add_scale_bar(plotter, view, unit="")
+    add_caption(plotter, caption, view)
+    look_from(plotter, view)
+    return plotter
+
+
+def _front_of(
+    landmarks: NDArray[np.float64], towards: NDArray[Any], up: NDArray[Any]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Where one looks from to see the face of (7, 3) landmarks, and upwards, as unit vectors; what is given if the
+    landmarks have no front."""
+    across = landmarks[2:4].mean(0) - landmarks[:2].mean(0)
+    upward = landmarks[:4].mean(0) - landmarks[5:].mean(0)
+    front = np.cross(across, upward)
+    if np.linalg.norm(front) < 1e-6 * np.linalg.norm(across) * np.linalg.norm(upward) or not front.any():
+        return towards, up
+    upward = np.cross(front, across)
+    return front / np.linalg.norm(front), upward / np.linalg.norm(upward)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,31 +15,102 @@ from numpy.typing import NDArray
 from nersemble_cli.core.errors import UsageError
 from nersemble_cli.core.files import check_target, scratch_folder
 from nersemble_cli.core.scenes import page
+from nersemble_cli.core.scenes.build import turntable_frames
+from nersemble_cli.core.scenes.display import require
+from nersemble_cli.core.scenes.drawing import PictureOptions
 from nersemble_cli.core.threads import NullProgress, Progress
 from nersemble_cli.core.video.encode import encode_video
 
 if TYPE_CHECKING:
     import pyvista as pv
 
+TURN_FRAMES, TURN_FPS = 120, Fraction(24)
 VIDEO = ".mp4"
+
+Frames = tuple[Iterable[NDArray[np.uint8]], int, Fraction]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What a command shows, each form made only when it is asked for.
+
+    `scene` draws it. `frames` plays it: pictures, how many, and frames per second; None, or its answer None: the
+    video turns around the scene. `geometry` writes it as PLY, if that is more than the scene's own geometry.
+    """
+
+    title: str
+    scene: Callable[[PictureOptions], pv.Plotter]
+    frames: Callable[[PictureOptions], Frames | None] | None = None
+    geometry: Callable[[Path], object] | None = None
+
+
+def _write_picture(drawing: Drawing, options: PictureOptions, path: Path, progress: Progress) -> None:
+    drawing.scene(options).screenshot(path, return_img=False)
+
+
+def _write_page(drawing: Drawing, options: PictureOptions, path: Path, progress: Progress) -> None:
+    path.write_text(page.to_html(drawing.scene(options), drawing.title), "utf-8")
+
+
+def _write_gltf(drawing: Drawing, options: PictureOptions, path: Path, progress: Progress) -> None:
+    path.write_bytes(page.to_gltf(drawing.scene(options), binary=path.suffix == ".glb"))
+
+
+def _write_ply(drawing: Drawing, options: PictureOptions, path: Path, progress: Progress) -> None:
+    if drawing.geometry is not None:
+        drawing.geometry(path)
+    else:
+        path.write_bytes(page.to_ply(drawing.scene(options)))
+
+
+def _write_video(drawing: Drawing, options: PictureOptions, path: Path, progress: Progress) -> None:
+    # The video's pixel format has one colour for 2×2 pixels.
+    even = PictureOptions(
+        options.width // 2 * 2, options.height // 2 * 2, options.background, options.point_size, options.off_screen
+    )
+    played = drawing.frames(even) if drawing.frames is not None else None
+    frames, n, fps = played or (turntable_frames(drawing.scene(even), TURN_FRAMES), TURN_FRAMES, TURN_FPS)
+    progress.start(f"Rendering {drawing.title}", n, "frames")
+
+    def counted() -> Iterator[NDArray[np.uint8]]:
+        for frame in frames:
+            yield frame
+            progress.advance()
+
+    encode_video(counted(), path, even.width, even.height, fps)
+
+
+@dataclass(frozen=True)
+class Format:
+    """An output format: what it is for, what writes it, and the modules that this needs beside pyvista."""
+
+    purpose: str
+    write: Callable[[Drawing, PictureOptions, Path, Progress], None]
+    needs: tuple[str, ...] = ()
+
+
+# Every command of `nersemble visualize` writes all of them.
 FORMATS = {
-    ".png": "a picture",
-    ".html": "a page that turns in any browser",
-    VIDEO: "a video",
-    ".gltf": "a model for other tools",
-    ".glb": "the same, smaller",
-    ".ply": "the bare geometry",
+    ".png": Format("a picture", _write_picture),
+    ".html": Format("a page for any browser", _write_page, ("trimesh", "cv2")),
+    VIDEO: Format("a video", _write_video),
+    ".gltf": Format("a model for Blender and others", _write_gltf, ("trimesh",)),
+    ".glb": Format("the same model in one binary file", _write_gltf, ("trimesh",)),
+    ".ply": Format("the bare geometry", _write_ply, ("trimesh",)),
 }
 
 
 def check_output(path: Path) -> Path:
-    """Where to write, if `path` can be written in a format that is known. An older file there will be replaced.
+    """Where to write, if `path` ends in a known format and can be written. An older file there will be replaced.
 
-    Raises `UsageError`, which lists the known formats, for another one; and if no file can be written there.
+    Raises `UsageError`, which lists the known formats, for another one; if no file can be written there; or if the
+    packages that the format needs are not installed.
     """
-    if path.suffix.lower() not in FORMATS:
-        known = ", ".join(f"{suffix} ({what})" for suffix, what in FORMATS.items())
-        raise UsageError(f"{path} ends in no format that is known.", f"Known: {known}.")
+    found = FORMATS.get(path.suffix.lower())
+    if found is None:
+        known = ", ".join(f"{suffix} ({format_.purpose})" for suffix, format_ in FORMATS.items())
+        raise UsageError(f"The file name {path} does not end in a known format.", f"Known: {known}.")
+    require(*found.needs)
     return check_target(path.expanduser(), overwrite=True)
 
 
@@ -53,50 +125,17 @@ def free_name(path: Path) -> Path:
 
 @contextmanager
 def _complete(path: Path) -> Iterator[Path]:
-    """A place to write what becomes `path` when the block ends well."""
-    with scratch_folder(path) as scratch:
-        place = scratch / path.name
+    """A place to write what becomes `path` when the block ends without an error.
+
+    It is absolute and its suffix lower case, as some writers take "a:b.mp4" for a URL and do not know ".PNG".
+    """
+    with scratch_folder(path.absolute()) as scratch:
+        place = scratch / f"output{path.suffix.lower()}"
         yield place
         place.replace(path)
 
 
-def save_scene(plotter: pv.Plotter, path: Path, title: str) -> None:
-    """Writes the scene in the format of the file's name; videos are written by `save_video`."""
-    writers: dict[str, Callable[[Path], object]] = {
-        ".png": lambda place: plotter.screenshot(place, return_img=False),
-        ".html": lambda place: place.write_text(page.to_html(plotter, title), "utf-8"),
-        ".gltf": lambda place: place.write_bytes(page.to_gltf(plotter, binary=False)),
-        ".glb": lambda place: place.write_bytes(page.to_gltf(plotter, binary=True)),
-        ".ply": lambda place: place.write_bytes(page.to_ply(plotter)),
-    }
+def save(drawing: Drawing, path: Path, options: PictureOptions, progress: Progress | None = None) -> None:
+    """Writes a drawing in the format of the file's name, one of `FORMATS`."""
     with _complete(path) as place:
-        writers[path.suffix.lower()](place)
-
-
-def save_bytes(data: bytes, path: Path) -> None:
-    with _complete(path) as place:
-        place.write_bytes(data)
-
-
-def save_video(
-    frames: Iterable[NDArray[np.uint8]],
-    path: Path,
-    n_frames: int,
-    fps: Fraction,
-    progress: Progress | None = None,
-) -> None:
-    """Encodes (H, W, 3) uint8 RGB pictures, all of one even size."""
-    progress = progress or NullProgress()
-    progress.start(f"Rendering {path.name}", n_frames, "frames")
-    source = iter(frames)
-    first = next(source)
-
-    def counted() -> Iterator[NDArray[np.uint8]]:
-        yield first
-        progress.advance()
-        for frame in source:
-            yield frame
-            progress.advance()
-
-    with _complete(path) as place:
-        encode_video(counted(), place, first.shape[1], first.shape[0], fps)
+        FORMATS[path.suffix.lower()].write(drawing, options, place, progress or NullProgress())

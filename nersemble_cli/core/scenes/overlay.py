@@ -1,17 +1,26 @@
-"""Pictures in pictures, with OpenCV: thumbnails for textures, and vertices drawn over an image."""
+"""Pictures in pictures, with OpenCV: thumbnails for textures, and meshes drawn over an image."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nersemble_cli.core.data.cameras import project_points, rescale_intrinsics
+from nersemble_cli.core.data.cameras import invert_pose, project_points, rescale_intrinsics
+from nersemble_cli.core.scenes.display import require
+
+if TYPE_CHECKING:
+    import trimesh
+
+Overlay = Literal["points", "wireframe", "shaded"]
+OVERLAYS: tuple[Overlay, ...] = ("points", "wireframe", "shaded")
 
 DOT_COLOR = (0, 200, 255)  # no skin, hair or shirt has it
+SHADED_COLOR = (236, 224, 212)
 _DOT = 0.0014  # radius, of the picture's longer side
 _SHIFT = 4  # OpenCV takes coordinates in 1/16 of a pixel
+_FAR_OUT = 4  # pictures away from the picture: farther, OpenCV's integers may overflow
 
 
 def shrink(image: NDArray[np.uint8], longest: int) -> NDArray[np.uint8]:
@@ -44,14 +53,15 @@ def draw_vertices(
     normals: NDArray[Any],
     world_2_cam: NDArray[Any],
     intrinsics: NDArray[Any],
+    opacity: float = 1.0,
 ) -> NDArray[np.uint8]:
     """The (H, W, 3) uint8 RGB image with a dot on each of the (V, 3) world `vertices` that faces the camera.
 
-    `normals` (V, 3) point outwards; what turns its back is left out, as it would only clutter.
+    `normals` (V, 3) point outwards.
     """
     import cv2
 
-    center = -world_2_cam[:3, :3].T @ world_2_cam[:3, 3]
+    center = invert_pose(world_2_cam)[:3, 3]
     faces_camera = ((center - vertices) * normals).sum(-1) > 0
     pixels = project_points(vertices[faces_camera], world_2_cam, intrinsics).pixels
     height, width = image.shape[:2]
@@ -61,4 +71,65 @@ def draw_vertices(
     radius = max(1.0, _DOT * max(height, width))
     for x, y in (pixels[inside] * (1 << _SHIFT)).round().astype(int).tolist():
         cv2.circle(drawn, (x, y), round(radius * (1 << _SHIFT)), DOT_COLOR, cv2.FILLED, cv2.LINE_AA, _SHIFT)
-    return drawn
+    return _blend(image, drawn, opacity)
+
+
+def draw_mesh(
+    image: NDArray[np.uint8],
+    mesh: trimesh.Trimesh,
+    world_2_cam: NDArray[Any],
+    intrinsics: NDArray[Any],
+    style: Literal["wireframe", "shaded"] = "shaded",
+    opacity: float = 1.0,
+) -> NDArray[np.uint8]:
+    """The (H, W, 3) uint8 RGB image with a mesh in world space over it: shaded by a light at the camera, or the
+    edges of the triangles that the camera sees.
+
+    Hidden surfaces are removed by painting from back to front, which is right for meshes of small triangles.
+    """
+    import cv2
+
+    pixels, depth = project_points(np.asarray(mesh.vertices), world_2_cam, intrinsics)
+    height, width = image.shape[:2]
+    size = np.array([width, height])
+    towards = invert_pose(world_2_cam)[:3, 3] - mesh.triangles_center
+    cosine = (mesh.face_normals * towards).sum(1) / np.linalg.norm(towards, axis=1)
+    with np.errstate(invalid="ignore"):
+        drawable = (np.abs(pixels[mesh.faces] - size / 2) < _FAR_OUT * size).all((1, 2))
+    seen = np.flatnonzero(drawable & (cosine > 0))
+    seen = seen[np.argsort(-depth[mesh.faces[seen]].mean(1))]
+    polygons = (pixels[mesh.faces[seen]] * (1 << _SHIFT)).round().astype(np.int32)
+    if style == "shaded":
+        drawn: NDArray[np.uint8] = image.copy()
+        colors = (0.35 + 0.65 * cosine[seen, None]) * np.array(SHADED_COLOR)
+        for polygon, color in zip(polygons, colors.tolist(), strict=True):
+            cv2.fillConvexPoly(drawn, polygon, color, cv2.LINE_8, _SHIFT)
+        return _blend(image, drawn, opacity)
+    lines = np.zeros((height, width), np.uint8)
+    for polygon in polygons:
+        cv2.fillConvexPoly(lines, polygon, 0, cv2.LINE_8, _SHIFT)
+        cv2.polylines(lines, [polygon], True, 255, 1, cv2.LINE_AA, _SHIFT)
+    return _blend(image, np.full_like(image, DOT_COLOR), opacity * (lines[..., None] / np.float32(255)))
+
+
+def draw_overlay(
+    image: NDArray[np.uint8],
+    mesh: trimesh.Trimesh,
+    world_2_cam: NDArray[Any],
+    intrinsics: NDArray[Any],
+    style: Overlay = "points",
+    opacity: float = 1.0,
+) -> NDArray[np.uint8]:
+    """A mesh in world space over the (H, W, 3) uint8 RGB image of a camera."""
+    require("cv2")
+    if style == "points":
+        return draw_vertices(image, mesh.vertices, mesh.vertex_normals, world_2_cam, intrinsics, opacity)
+    return draw_mesh(image, mesh, world_2_cam, intrinsics, style, opacity)
+
+
+def _blend(image: NDArray[np.uint8], drawn: NDArray[np.uint8], opacity: Any) -> NDArray[np.uint8]:
+    """`drawn` over `image`; `opacity` from 0 to 1, for all or for each pixel."""
+    if np.isscalar(opacity) and opacity == 1:
+        return drawn
+    mixed = image + (drawn.astype(np.float32) - image) * opacity
+    return np.asarray(mixed.round().clip(0, 255), np.uint8)

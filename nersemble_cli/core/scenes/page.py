@@ -1,7 +1,6 @@
 """Scenes for other programs: as a trimesh scene (glTF, PLY), and as one web page that needs no network.
 
-The page is trimesh's viewer, which carries three.js inside; a script of ours adds what glTF does not have: labels,
-the background, the size of points.
+The page is trimesh's viewer, which has three.js inside; `page.js` and `page.css` add what glTF does not carry.
 """
 
 from __future__ import annotations
@@ -9,6 +8,8 @@ from __future__ import annotations
 import base64
 import html
 import json
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -22,81 +23,14 @@ if TYPE_CHECKING:
     import pyvista as pv
     import trimesh
 
+_HERE = Path(__file__).parent
 _FLAT = "flat"  # begins the name of a material that light does not change
+_NEAR = 0.01  # metres from a camera, where glTF's cameras begin to see
 _UNLIT = "KHR_materials_unlit"
-
-_STYLE = """
-<style>
-  .label { position: absolute; left: 0; top: 0; pointer-events: none; white-space: nowrap; }
-  .label, #caption { font: 12px Arial, Helvetica, sans-serif; }
-  #caption { position: absolute; left: 12px; bottom: 10px; }
-  #inset { position: absolute; left: 0; top: 0; max-height: 38%; max-width: 30%; }
-</style>
-"""
-# `scene`, `camera`, `controls`, `renderer` and `render` are the viewer's; `camera` is there once all is loaded.
-_SCRIPT = """
-<script>
-(function () {
-  const page = $PAGE;
-  const spans = page.labels.map(function (label) {
-    const span = document.createElement("span");
-    span.className = "label";
-    span.textContent = label.text;
-    span.style.color = label.color;
-    span.style.fontWeight = label.bold ? "bold" : "normal";
-    document.body.appendChild(span);
-    return span;
-  });
-  function placeLabels() {
-    page.labels.forEach(function (label, i) {
-      const place = new THREE.Vector3(...label.position).project(camera);
-      const x = (place.x + 1) / 2 * window.innerWidth, y = (1 - place.y) / 2 * window.innerHeight;
-      spans[i].style.display = place.z < 1 ? "" : "none";
-      spans[i].style.transform = `translate(${x}px, ${y}px) translate(-50%, -50%)`;
-    });
-  }
-  function fit() {  // a narrow window sees as much from side to side as the picture does
-    const half = Math.tan(page.angle * Math.PI / 360) * Math.max(1, page.aspect / camera.aspect);
-    camera.fov = Math.atan(half) * 360 / Math.PI;
-    camera.updateProjectionMatrix();
-    render();
-    placeLabels();
-  }
-  function flat(material) {
-    const map = material.map;
-    if (map) {  // colours go through as they are
-      map.encoding = THREE.LinearEncoding;
-      map.anisotropy = 8;
-      map.needsUpdate = true;
-    }
-    return new THREE.MeshBasicMaterial({ map: map, color: material.color, side: material.side });
-  }
-  function begin() {
-    if (typeof controls === "undefined") { window.setTimeout(begin, 20); return; }
-    scene.background = new THREE.Color(page.background);
-    scene.add(new THREE.AmbientLight(0xffffff, 0.35));
-    tracklight.intensity = 0.65;
-    scene.traverse(function (thing) {
-      if (thing.isPoints) thing.material.size = page.pointSize * window.devicePixelRatio;
-      else if (thing.isMesh && thing.material.name.startsWith("flat")) thing.material = flat(thing.material);
-    });
-    camera.up.set(...page.up);
-    camera.position.set(...page.position);
-    controls.target.set(...page.focus);
-    controls.update();
-    controls.addEventListener("change", placeLabels);
-    window.addEventListener("resize", fit);
-    fit();
-    document.body.dataset.ready = "yes";
-  }
-  begin();
-})();
-</script>
-"""
 
 
 def _linear(colors: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """sRGB as linear light, which is what glTF wants of colours outside of images. Source: IEC 61966-2-1."""
+    """sRGB as linear light, which glTF expects of colours outside of images. Source: IEC 61966-2-1."""
     values = colors / 255
     light = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
     linear: NDArray[np.uint8] = (light * 255).round().astype(np.uint8)
@@ -106,12 +40,14 @@ def _linear(colors: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def to_trimesh(plotter: pv.Plotter, linear: bool = True) -> trimesh.Scene:
     """The first view of a plotter as a scene with its camera: surfaces, images and points, under their names.
 
-    Colours of surfaces and points are `linear`, as glTF wants them, or as they are. Text stays behind.
+    Colours of surfaces and points are `linear`, as glTF expects, or as they are. Text is left out.
     """
     import trimesh
 
     scene = trimesh.Scene()
     for name, actor in plotter.renderers[0].actors.items():
+        if name == "scale bar":  # it measures only in the picture that it was made for
+            continue
         dataset = getattr(getattr(actor, "mapper", None), "dataset", None)
         if dataset is not None and dataset.n_points:
             scene.add_geometry(_to_geometry(name, actor, dataset, linear), node_name=name, geom_name=name)
@@ -133,7 +69,7 @@ def _to_geometry(name: str, actor: Any, dataset: pv.PolyData, linear: bool) -> A
     def encoded(colors: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return _linear(colors) if linear else colors
 
-    if actor.mapper.scalar_visibility and dataset.n_verts == dataset.n_cells:
+    if name == "points":
         return trimesh.PointCloud(np.asarray(dataset.points), encoded(np.asarray(dataset.active_scalars)[:, :3]))
     surface = dataset.triangulate()
     options: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 1.0, "doubleSided": False}
@@ -160,22 +96,49 @@ def _to_geometry(name: str, actor: Any, dataset: pv.PolyData, linear: bool) -> A
 
 
 def to_gltf(plotter: pv.Plotter, binary: bool) -> bytes:
-    """The scene as one glTF 2.0 file with everything inside: JSON, or binary (GLB)."""
+    """The scene as one glTF 2.0 file with everything inside: JSON, or binary (GLB).
+
+    Each calibrated camera is a camera node that sees what the camera sees, but for the principal point, which glTF
+    puts into the middle of the image.
+    """
     from trimesh.exchange import gltf
 
-    def mark_unlit(tree: dict[str, Any]) -> None:
+    def finish(tree: dict[str, Any]) -> None:
         materials = [m for m in tree.get("materials", []) if m.get("name", "").startswith(_FLAT)]
         for material in materials:
             material["extensions"] = {_UNLIT: {}}
         if materials:
             tree["extensionsUsed"] = sorted({*tree.get("extensionsUsed", []), _UNLIT})
+        for name, pose, angle, aspect in _cameras_of(plotter):
+            perspective = {"yfov": angle, "aspectRatio": aspect, "znear": _NEAR}
+            tree["cameras"].append({"name": name, "type": "perspective", "perspective": perspective})
+            camera = len(tree["cameras"]) - 1
+            tree["nodes"].append({"name": name, "camera": camera, "matrix": pose.T.reshape(-1).tolist()})
+            tree["scenes"][0]["nodes"].append(len(tree["nodes"]) - 1)
 
     scene = to_trimesh(plotter)
     if binary:
-        data: bytes = gltf.export_glb(scene, tree_postprocessor=mark_unlit)
+        data: bytes = gltf.export_glb(scene, tree_postprocessor=finish)
         return data
-    files: dict[str, bytes] = gltf.export_gltf(scene, tree_postprocessor=mark_unlit, embed_buffers=True)
+    files: dict[str, bytes] = gltf.export_gltf(scene, tree_postprocessor=finish, embed_buffers=True)
     return files["model.gltf"]
+
+
+def _cameras_of(plotter: pv.Plotter) -> Iterator[tuple[str, NDArray[np.float64], float, float]]:
+    """The calibrated cameras of a scene: name, (4, 4) cam_2_world with OpenGL's axes, vertical field of view in
+    radians, and width by height."""
+    for name, actor in plotter.renderers[0].actors.items():
+        if name.startswith("frustum "):
+            data = actor.mapper.dataset.field_data
+            height, width = (float(side) for side in data["size"])
+            k = np.asarray(data["intrinsics"], np.float64)
+            pose = invert_pose(np.asarray(data["world_2_cam"], np.float64))
+            angle = 2 * np.arctan(height / 2 / k[1, 1])
+            aspect = width / k[0, 0] / (height / k[1, 1])
+            yield (
+                name.replace("frustum", "camera"), swap_opencv_opengl(pose, is_cam_2_world=True),
+                float(angle), float(aspect),
+            )  # fmt: skip
 
 
 def to_ply(plotter: pv.Plotter) -> bytes:
@@ -202,51 +165,68 @@ def to_ply(plotter: pv.Plotter) -> bytes:
 
 
 def to_html(plotter: pv.Plotter, title: str) -> str:
-    """The scene as one page that turns in any browser, without network."""
+    """The scene as one page that any browser shows without network: it turns, its horizon stays level."""
     from trimesh.viewer import scene_to_html
 
     view = view_of(plotter)
-    first = plotter.renderers[0]
-    sizes = [actor.prop.point_size for name, actor in first.actors.items() if name == "points"]
+    actors = plotter.renderers[0].actors
+    radii = [actor.mapper.dataset["radius"] for name, actor in actors.items() if name == "points"]
+    distance = float(np.linalg.norm(view.position - view.focus))
     page = {
+        "title": title,
         "labels": _labels_of(plotter),
+        "legend": [_text_of(actor) for name, actor in actors.items() if name.startswith("legend")],
+        "ink": _text_of(actors["caption"])["color"] if "caption" in actors else "#000000",
+        "unit": "" if any(name.startswith("landmark") for name in actors) or "scale bar" not in actors else "m",
         "background": plotter.background_color.hex_rgb,
-        "pointSize": max(sizes, default=2),
+        "pointSize": 2 * float(np.percentile(radii[0], 90)) if radii else 0,
         "position": view.position.tolist(),
         "focus": view.focus.tolist(),
         "up": view.up.tolist(),
+        "nearest": 0.02 * distance,
+        "farthest": 20 * distance,
         "angle": VIEW_ANGLE,
         "aspect": view.width / view.height,
+        "inset": _inset_of(plotter),
     }
-    ink = plotter.renderers[0].actors["caption"].prop.color.hex_rgb if "caption" in first.actors else "#000000"
-    caption = f'<div id="caption" style="color: {ink}">{html.escape(title)} · drag to turn, scroll to zoom</div>'
-    script = _SCRIPT.replace("$PAGE", json.dumps(page).replace("</", "<\\/"))
+    data = json.dumps(page).replace("<", "\\u003c")  # no text of a label can end the script
     document = scene_to_html(to_trimesh(plotter, linear=False))
     document = document.replace(
         "<title>trimesh: threejs viewer</title>", f"<title>{html.escape(title)}</title>", 1
     )
     before, end, after = document.rpartition("</body>")
-    return before + _STYLE + caption + _inset_of(plotter) + script + end + after
+    style, script = ((_HERE / name).read_text("utf-8") for name in ("page.css", "page.js"))
+    added = (
+        f"<style>\n{style}</style>\n"
+        f'<script type="application/json" id="page-data">{data}</script>\n<script>\n{script}</script>\n'
+    )
+    return before + added + end + after
 
 
 def _labels_of(plotter: pv.Plotter) -> list[dict[str, Any]]:
-    import pyvista as pv
+    """The texts that stand at a place in the world; not that of the scale bar, which belongs to the picture."""
     from vtkmodules.vtkRenderingCore import vtkBillboardTextActor3D
 
     return [
-        {
-            "text": actor.GetInput(),
-            "position": list(actor.GetPosition()),
-            "color": pv.Color(actor.GetTextProperty().GetColor()).hex_rgb,
-            "bold": bool(actor.GetTextProperty().GetBold()),
-        }
-        for actor in plotter.renderers[0].actors.values()
-        if isinstance(actor, vtkBillboardTextActor3D)
+        {**_text_of(actor), "position": list(actor.GetPosition())}
+        for name, actor in plotter.renderers[0].actors.items()
+        if isinstance(actor, vtkBillboardTextActor3D) and name != "label scale bar"
     ]
 
 
-def _inset_of(plotter: pv.Plotter) -> str:
-    """The picture in a plotter's second view, if it has one."""
+def _text_of(actor: Any) -> dict[str, Any]:
+    import pyvista as pv
+
+    style = actor.GetTextProperty()
+    return {
+        "text": actor.GetInput(),
+        "color": pv.Color(style.GetColor()).hex_rgb,
+        "bold": bool(style.GetBold()),
+    }
+
+
+def _inset_of(plotter: pv.Plotter) -> str | None:
+    """The picture in a plotter's second view as a data URL, if it has one."""
     import cv2
 
     for renderer in list(plotter.renderers)[1:]:
@@ -254,5 +234,5 @@ def _inset_of(plotter: pv.Plotter) -> str:
             if getattr(actor, "texture", None) is not None:
                 rgb = np.asarray(actor.texture.to_array())[..., :3]
                 _, data = cv2.imencode(".jpg", np.ascontiguousarray(rgb[..., ::-1]))
-                return f'<img id="inset" src="data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}">'
-    return ""
+                return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"
+    return None

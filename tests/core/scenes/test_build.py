@@ -22,7 +22,7 @@ from nersemble_cli.core.data.cameras import CameraCalibration, project_points
 from nersemble_cli.core.errors import InvalidInputError, MissingFileError, UsageError
 from nersemble_cli.core.formats.png import read_rgb
 from nersemble_cli.core.scenes import (
-    Look,
+    PictureOptions,
     cameras_scene,
     display,
     flame_frames,
@@ -34,7 +34,7 @@ from nersemble_cli.core.scenes import (
 )
 from nersemble_cli.core.scenes.build import take_picture
 from nersemble_cli.core.scenes.drawing import HOLD_OUT_COLOR, add_picture, look_from, open_plotter, view_of
-from nersemble_cli.core.scenes.export import save_scene
+from nersemble_cli.core.scenes.export import Drawing, save
 from nersemble_cli.core.scenes.geometry import (
     View,
     direction,
@@ -43,6 +43,7 @@ from nersemble_cli.core.scenes.geometry import (
     measure_rig,
     place_labels,
     round_length,
+    sample_frustums,
 )
 from nersemble_cli.core.scenes.overlay import DOT_COLOR, draw_vertices, enlarge, shrink
 from nersemble_cli.core.synthetic.benchmark import write_pcd
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 BOX = np.array([[x, y, z] for x in (0.2, 0.4) for y in (1.3, 1.7) for z in (-0.5, -0.3)])
 SIZE = (160, 110)
 FOCAL = 300.0
-SMALL = Look(480, 360, "white")
+SMALL = PictureOptions(480, 360, "white")
 RED = np.array([int(HOLD_OUT_COLOR[i : i + 2], 16) for i in (1, 3, 5)])
 
 
@@ -162,7 +163,7 @@ def labels(width: int, height: int) -> tuple[np.ndarray, View, int]:
     view = fit_view(corners.reshape(-1, 3), direction(rig, 24, 34), rig.up, width, height, about=rig.target)
     font = max(8, height // 52)
     texts = list(SERIALS)
-    places = place_labels(corners[:, 0], corners[:, 1:].mean(1), texts, view, font, corners[:, 1:])
+    places = place_labels(corners[:, 0], corners[:, 1:].mean(1), texts, view, font, sample_frustums(corners))
     return project_points(places, *view.as_camera()).pixels, view, font
 
 
@@ -231,7 +232,7 @@ class TestPictures:
         quarters = ((0, 0), (0, 32), (32, 32), (32, 0))
         for (row, column), color in zip(quarters, self.COLORS, strict=True):
             image[row : row + 32, column : column + 32] = color
-        plotter = open_plotter(Look(200, 200, "white", off_screen=True))
+        plotter = open_plotter(PictureOptions(200, 200, "white", off_screen=True))
         add_picture(plotter, "test", self.CORNERS, image)
         look_from(plotter, View(np.array([0, 0, z]), np.zeros(3), np.array([0, 1.0, 0]), 200, 200))
         picture = take_picture(plotter).astype(int)
@@ -263,6 +264,7 @@ def test_cameras_scene(nvs: NVSDataManager) -> None:
     plotter = cameras_scene(nvs, "GLASSES", 3, SMALL, notes.append)
     assert actors(plotter, "frustum") == sorted(SERIALS)
     assert set(actors(plotter, "label")) == {*SERIALS, "x", "y", "z", "scale bar"}
+    assert actors(plotter, "legend") == ["0", "1"]
     assert actors(plotter, "image") == sorted(nvs.list_serials("GLASSES"))
     assert actors(plotter, "axis") == ["x", "y", "z"]
     assert {"points", "scale bar", "caption"} < set(plotter.actors)
@@ -308,7 +310,7 @@ def test_frustums_are_where_the_cameras_are(nvs: NVSDataManager) -> None:
 
 @pytest.mark.usefixtures("drawing")
 def test_red_is_where_hold_out_cameras_are_and_nowhere_else(nvs: NVSDataManager) -> None:
-    plotter = cameras_scene(nvs, "GLASSES", 1, Look(800, 600, "white"))
+    plotter = cameras_scene(nvs, "GLASSES", 1, PictureOptions(800, 600, "white"))
     for name in [name for name in plotter.actors if not name.startswith("frustum")]:
         plotter.remove_actor(name)
     picture, view = take_picture(plotter), view_of(plotter)
@@ -353,7 +355,7 @@ def test_a_hold_out_sequence_has_no_images(mono: MonoFlameAvatarDataManager) -> 
 
 @pytest.mark.usefixtures("drawing")
 def test_the_head_of_a_point_cloud_is_upright_and_not_mirrored(nvs: NVSDataManager) -> None:
-    plotter = pointcloud_scene(nvs, "GLASSES", 0, look=Look(300, 300, "white"))
+    plotter = pointcloud_scene(nvs, "GLASSES", 0, options=PictureOptions(300, 300, "white"))
     picture = take_picture(plotter).astype(int)
     plotter.close()
     rows = np.nonzero((picture < 240).any(-1))[0]
@@ -391,17 +393,17 @@ def odd_clouds(synthetic: Path, tmp_path: Path) -> NVSDataManager:
 
 @pytest.mark.usefixtures("drawing")
 def test_points_that_are_not_finite_are_left_out(odd_clouds: NVSDataManager) -> None:
-    plotter = pointcloud_scene(odd_clouds, "GLASSES", 3, look=SMALL)
+    plotter = pointcloud_scene(odd_clouds, "GLASSES", 3, options=SMALL)
     assert plotter.actors["points"].mapper.dataset.n_points == 25
     plotter.close()
     with pytest.raises(InvalidInputError, match="finite"):
-        pointcloud_scene(odd_clouds, "GLASSES", 0, look=SMALL)
+        pointcloud_scene(odd_clouds, "GLASSES", 0, options=SMALL)
 
 
 @pytest.mark.usefixtures("drawing")
 def test_a_point_cloud_without_colours(odd_clouds: NVSDataManager) -> None:
     with pytest.raises(UsageError, match="no colours") as error:
-        pointcloud_scene(odd_clouds, "GLASSES", 1, look=SMALL)
+        pointcloud_scene(odd_clouds, "GLASSES", 1, options=SMALL)
     assert "normals" in str(error.value.hint)
 
 
@@ -467,9 +469,9 @@ def test_a_hold_out_sequence_is_drawn_over_black(mono: MonoFlameAvatarDataManage
 def test_frames_show_their_timesteps(
     nvs: NVSDataManager, mono: MonoFlameAvatarDataManager, flame_model: Path
 ) -> None:
-    look = Look(200, 160, "white")
-    clouds = list(pointcloud_frames(nvs, "GLASSES", [0, 3, 0], look=look))
-    heads = list(flame_frames(mono, "EXP-1-head", [0, 4, 0], flame_model, look))
+    options = PictureOptions(200, 160, "white")
+    clouds = list(pointcloud_frames(nvs, "GLASSES", [0, 3, 0], options=options))
+    heads = list(flame_frames(mono, "EXP-1-head", [0, 4, 0], flame_model, options))
     for first, other, again in (clouds, heads):
         assert first.shape == (160, 200, 3) and first.dtype == np.uint8
         assert np.abs(first.astype(int) - other).mean() > 0.2
@@ -478,7 +480,7 @@ def test_frames_show_their_timesteps(
 
 @pytest.mark.usefixtures("drawing")
 def test_a_turn_shows_all_sides(nvs: NVSDataManager) -> None:
-    plotter = cameras_scene(nvs, "GLASSES", 0, Look(200, 160, "white"))
+    plotter = cameras_scene(nvs, "GLASSES", 0, PictureOptions(200, 160, "white"))
     pictures = list(turntable_frames(plotter, 4))
     plotter.close()
     assert len(pictures) == 4
@@ -500,7 +502,7 @@ def scene(nvs: NVSDataManager, drawing: None) -> Iterator[pv.Plotter]:
 
 
 def test_png(scene: pv.Plotter, tmp_path: Path) -> None:
-    save_scene(scene, tmp_path / "a.png", "title")
+    save(Drawing("title", lambda _: scene), tmp_path / "a.png", SMALL)
     picture = read_rgb(tmp_path / "a.png")
     assert picture.shape == (360, 480, 3) and picture.std() > 5
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "home"]
@@ -509,7 +511,7 @@ def test_png(scene: pv.Plotter, tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", [".gltf", ".glb"])
 def test_gltf(scene: pv.Plotter, suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"scene{suffix}"
-    save_scene(scene, path, "title")
+    save(Drawing("title", lambda _: scene), path, SMALL)
     loaded = trimesh.load_scene(path)
     assert {"frustum 222200037", "image 222200042", "points", "axis x"} < set(loaded.geometry)
     assert loaded.geometry["image 222200042"].visual.material.baseColorTexture is not None
@@ -522,7 +524,7 @@ def test_gltf(scene: pv.Plotter, suffix: str, tmp_path: Path) -> None:
 
 
 def test_gltf_images_are_not_mirrored(scene: pv.Plotter, nvs: NVSDataManager, tmp_path: Path) -> None:
-    save_scene(scene, tmp_path / "scene.glb", "title")
+    save(Drawing("title", lambda _: scene), tmp_path / "scene.glb", SMALL)
     quad = trimesh.load_scene(tmp_path / "scene.glb").geometry["image 222200042"]
     calibration = nvs.load_camera_calibration()
     pixels = project_points(
@@ -538,7 +540,7 @@ def test_gltf_images_are_not_mirrored(scene: pv.Plotter, nvs: NVSDataManager, tm
 
 
 def test_ply(scene: pv.Plotter, tmp_path: Path) -> None:
-    save_scene(scene, tmp_path / "scene.ply", "title")
+    save(Drawing("title", lambda _: scene), tmp_path / "scene.ply", SMALL)
     mesh = trimesh.load(tmp_path / "scene.ply", process=False)
     n_points = scene.actors["points"].mapper.dataset.n_points
     assert len(mesh.vertices) > n_points + 16 * 80
@@ -576,12 +578,18 @@ def screenshot(chromium: str, file: Path, folder: Path) -> tuple[str, np.ndarray
 
 
 def test_a_page_opens_in_chromium(scene: pv.Plotter, chromium: str, tmp_path: Path) -> None:
-    save_scene(scene, tmp_path / "scene.html", "388")
+    save(Drawing("388", lambda _: scene), tmp_path / "scene.html", SMALL)
     document, picture = screenshot(chromium, tmp_path / "scene.html", tmp_path)
     assert 'data-ready="yes"' in document
     assert is_red(picture).sum() > 100
     expected = take_picture(scene)[::2, ::2].mean((0, 1))
     assert np.abs(picture.mean((0, 1)) - expected).max() < 8  # as bright as VTK draws it
+
+
+def data_of(document: str) -> dict[str, Any]:
+    (data,) = re.findall(r'<script type="application/json" id="page-data">(.*?)</script>', document)
+    found: dict[str, Any] = json.loads(data)
+    return found
 
 
 def test_a_page_shows_the_overlay(
@@ -590,7 +598,7 @@ def test_a_page_shows_the_overlay(
     plotter = flame_scene(mono, "EXP-1-head", 0, flame_model, SMALL)
     document = page.to_html(plotter, "393")
     plotter.close()
-    (data,) = re.findall(r'<img id="inset" src="data:image/jpeg;base64,([^"]+)"', document)
+    data = data_of(document)["inset"].removeprefix("data:image/jpeg;base64,")
     import cv2
 
     image = cv2.imdecode(np.frombuffer(base64.b64decode(data), np.uint8), cv2.IMREAD_COLOR)
@@ -612,14 +620,21 @@ def fresh_probe(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     display.find_surface.cache_clear()
 
 
+def set_probe(program: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "probe.py").write_text(program)
+    monkeypatch.setattr(display, "_PROBE", folder / "probe.py")
+
+
 @pytest.mark.usefixtures("fresh_probe")
 @pytest.mark.parametrize(
     "program",
     ["import os; os.abort()", "raise SystemExit(1)", "pass"],
     ids=["crash", "fail", "none"],
 )
-def test_no_opengl_is_an_error_with_the_packages(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(display, "_PROBE", program)
+def test_no_opengl_is_an_error_with_the_packages(
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_probe(program, tmp_path, monkeypatch)
     with pytest.raises(UsageError, match="no OpenGL") as error:
         display.prepare_rendering()
     assert "apt-get install -y libgl1 libegl1" in str(error.value.hint)
@@ -627,15 +642,17 @@ def test_no_opengl_is_an_error_with_the_packages(program: str, monkeypatch: pyte
 
 @pytest.mark.usefixtures("fresh_probe")
 @pytest.mark.parametrize(("status", "surface"), [(10, "display"), (11, "egl"), (12, "osmesa"), (0, "nothing")])
-def test_the_probe_answers_by_its_exit_status(status: int, surface: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(display, "_PROBE", f"raise SystemExit({status})")
+def test_the_probe_answers_by_its_exit_status(
+    status: int, surface: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_probe(f"raise SystemExit({status})", tmp_path, monkeypatch)
     assert display.find_surface() == surface
 
 
 @pytest.mark.usefixtures("fresh_probe")
-def test_a_probe_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(display, "_PROBE", "import time; time.sleep(100)")
-    monkeypatch.setattr(display, "_PATIENCE", 0.1)
+def test_a_probe_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_probe("import time; time.sleep(100)", tmp_path, monkeypatch)
+    monkeypatch.setattr(display, "_TIMEOUT", 0.1)
     assert display.find_surface() == "nothing"
     probe: Any = display.start_probe()
     assert probe.poll() is not None
