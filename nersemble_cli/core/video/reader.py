@@ -45,7 +45,7 @@ class VideoIndex:
     """Where the frames of a video are, in its stream's time base.
 
     `times` has the presentation time of each frame, `keys` the numbers of the frames at which decoding can
-    begin, and `key_times` the decoding times to seek to for them.
+    begin, and `key_times` the times to seek to for them.
     """
 
     times: Sequence[int]
@@ -72,7 +72,9 @@ def _index_of(container: av.container.InputContainer, stream: av.VideoStream) ->
         (gap,) = gaps
         start = min(p.pts for p in first if p.pts is not None)
         times: Sequence[int] = range(start, start + gap * len(entries), gap)
-        keys = [(n, time) for n, (time, is_key, _) in enumerate(entries) if is_key]
+        # In mp4, a seek to the decoding time of a key frame ends at the key frame before it: FFmpeg compares
+        # presentation times there.
+        keys = [(n, times[n]) for n, (_, is_key, _) in enumerate(entries) if is_key]
     else:
         places = [(p.pts, p.dts, p.is_keyframe) for p in chain(first, packets)]
         times = sorted(pts for pts, *_ in places if pts is not None)

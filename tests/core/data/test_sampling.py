@@ -108,6 +108,12 @@ def _decoded(dataset: NVSDataset, order: list[int], monkeypatch: pytest.MonkeyPa
     return count
 
 
+def test_a_frame_at_a_key_frame_costs_one_decode(
+    long_dataset: NVSDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _decoded(long_dataset, [40], monkeypatch) == 2  # the image and its alpha map
+
+
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_grouped_batches_decode_hardly_more_than_each_frame(
     long_dataset: NVSDataset, monkeypatch: pytest.MonkeyPatch, lanes: int
