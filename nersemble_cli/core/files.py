@@ -1,21 +1,22 @@
-"""Safe writes: a file at its final name is complete, and an older one is lost only to a complete one."""
+"""Safe writes: a file at its final name is complete, and replaced only by another complete file."""
 
 from __future__ import annotations
 
 import os
 import secrets
 import shutil
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+from filelock import FileLock, Timeout
 
 from nersemble_cli.core.errors import UsageError
 
 
 def check_target(path: Path, overwrite: bool) -> Path:
-    """The file to replace, which is where `path` leads if it is a link.
+    """The file to replace: `path`, or the file that it links to.
 
     Raises `UsageError` if no file can be written there, or one is there that must not be replaced.
     """
@@ -24,11 +25,11 @@ def check_target(path: Path, overwrite: bool) -> Path:
     if path.is_dir():
         raise UsageError(f"{path} is a folder.", "Give the name of the file to write.")
     if not parent.is_dir():
-        raise UsageError(f"The folder {parent} does not exist.", f"Make it first: mkdir -p {parent}")
+        raise UsageError(f"The folder {parent} does not exist.", f"Create it first: mkdir -p {parent}")
     if path.exists() and not path.is_file():
-        raise UsageError(f"{path} is no regular file.", "Give the name of the file to write.")
+        raise UsageError(f"{path} is not a regular file.", "Give the name of the file to write.")
     if path.exists() and not overwrite:
-        raise UsageError(f"{path} exists already.", "Use --overwrite to replace it, or another name.")
+        raise UsageError(f"{path} already exists.", "Use --overwrite to replace it, or choose another name.")
     try:
         with scratch_folder(path):
             pass
@@ -51,54 +52,64 @@ def scratch_folder(target: Path) -> Iterator[Path]:
 
 
 def free_space(path: Path) -> int:
-    """Bytes that can still be written where `path` lies, or will lie once it is made."""
+    """Free bytes on the file system of `path`, which need not exist yet."""
     place = path.absolute()
     while not place.exists():
         place = place.parent
     return shutil.disk_usage(place).free
 
 
-def _try_lock(file: BinaryIO) -> bool:
-    """Locks an open file for this one handle, if no other has locked it; freed when the file is closed."""
-    if sys.platform == "win32":
-        return True  # no other process can open what we replace, so two at once fail instead of mixing
-    import fcntl
+def replace_file(source: Path, target: Path) -> None:
+    """Gives a complete file its final name, on the same file system; an older file there is replaced at once."""
+    source.replace(target)
 
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass  # a file system without locks: do without
-    return True
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A path to write to, which becomes `target` when the block ends without an exception.
+
+    It is absolute and its suffix is lower case: some writers take "a:b.mp4" for a URL and do not know ".PNG".
+    """
+    with scratch_folder(target.absolute()) as scratch:
+        place = scratch / f"output{target.suffix.lower()}"
+        yield place
+        replace_file(place, target)
 
 
 def part_path(target: Path) -> Path:
-    """Where the beginning of `target` lies until it is complete."""
+    """Where the beginning of `target` is kept until the file is complete."""
     return target.with_name(f"{target.name}.part")
 
 
 @contextmanager
 def locked_part(target: Path, wait: Callable[[], None]) -> Iterator[BinaryIO]:
-    """The `.part` of `target`, open to read and write with all that it holds already, and ours alone.
+    """The `.part` of `target`, opened to read and write without losing its contents, and locked for the caller.
 
-    Calls `wait` again and again while another process or thread has it.
+    Creates missing folders. Calls `wait` repeatedly while another process or thread holds the lock.
     """
-    path = part_path(target)
+    lock_path = target.with_name(f"{target.name}.part.lock")
+    lock = FileLock(lock_path, thread_local=False)
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(blocking=False)
+            break
+        except Timeout:
+            wait()
+        except FileNotFoundError:
+            continue  # another process has just removed an empty folder
+        except (OSError, NotImplementedError):
+            break  # a file system without locks: go on without one
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(part_path(target), os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
         with os.fdopen(descriptor, "r+b", buffering=0) as file:
-            if _try_lock(file):
-                # Whoever had it may have made it the final file, or removed it, before it let go.
-                try:
-                    ours = os.path.samestat(os.fstat(descriptor), path.stat())
-                except FileNotFoundError:
-                    ours = False
-                if ours:
-                    yield file
-                    return
-                continue
-        wait()
+            yield file
+    finally:
+        if os.name != "nt":  # there, nothing that is open can be removed; filelock does it afterwards
+            with suppress(OSError):
+                lock_path.unlink()
+        lock.release()
 
 
 def write_all(file: BinaryIO, data: bytes) -> None:

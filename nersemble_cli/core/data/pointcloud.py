@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nersemble_cli.core.errors import InvalidInputError
-from nersemble_cli.core.files import scratch_folder
+from nersemble_cli.core.files import replacing
 from nersemble_cli.core.formats.pcd import read_pcd_header
 
 _PLY_FLOATS = ("x", "y", "z", "nx", "ny", "nz")
@@ -90,10 +90,8 @@ def export_pointcloud(
     """Writes `pointcloud_to_ply` to a file, which appears whole or not at all."""
     path = Path(path)
     content = pointcloud_to_ply(points, colors, normals)
-    with scratch_folder(path) as scratch:
-        file = scratch / path.name
-        file.write_bytes(content)
-        file.replace(path)
+    with replacing(path) as part:
+        part.write_bytes(content)
 
 
 def pointcloud_to_ply(

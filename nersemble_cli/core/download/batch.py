@@ -27,7 +27,7 @@ from nersemble_cli.core.download.manifest import Manifest, Version
 from nersemble_cli.core.download.plan import FileStatus, local_status, totals
 from nersemble_cli.core.download.selection import Selection, Timesteps, select
 from nersemble_cli.core.errors import InvalidInputError, NersembleError, UsageError
-from nersemble_cli.core.files import free_space, locked_part, part_path, write_all
+from nersemble_cli.core.files import free_space, locked_part, part_path, replace_file, write_all
 from nersemble_cli.core.threads import Cancel, NullProgress, Progress, in_threads
 
 T = TypeVar("T")
@@ -220,7 +220,8 @@ def _timesteps(
         with locked_part(path, lambda: Cancel().wait(LOCK_POLL)) as part:
             part.truncate(0)
             write_all(part, content)
-            part_path(path).replace(path)
+            part.close()
+            replace_file(part_path(path), path)
             manifest.add(METADATA, Version(len(content), sha256=hashlib.sha256(content).hexdigest()))
     return found, ()
 

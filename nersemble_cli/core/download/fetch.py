@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from nersemble_cli.core.download.http import CHUNK, Server, TransferError, _checking, version_of, with_retries
 from nersemble_cli.core.download.manifest import Manifest, Version
 from nersemble_cli.core.errors import NersembleError
-from nersemble_cli.core.files import locked_part, part_path, write_all
+from nersemble_cli.core.files import locked_part, part_path, replace_file, write_all
 from nersemble_cli.core.formats.sniff import HEAD_SIZE, check_file, check_head
 from nersemble_cli.core.threads import Cancel, Progress
 
@@ -59,7 +59,6 @@ def fetch(
     cannot be written; what has arrived by then stays in the `.part`.
     """
     before = manifest.file(name)
-    target.parent.mkdir(parents=True, exist_ok=True)
     with locked_part(target, lambda: cancel.wait(LOCK_POLL)) as part:
         manifest.refresh()
         now = manifest.file(name)
@@ -80,9 +79,8 @@ def fetch(
             if part.seek(0, os.SEEK_END) == 0:
                 part_path(target).unlink()
             raise
-        if os.name == "nt":
-            part.close()  # nothing that is open can be renamed there
-        part_path(target).replace(target)  # still locked: nobody takes the complete file for a part
+        part.close()  # Windows cannot rename an open file
+        replace_file(part_path(target), target)  # still locked: nobody takes the complete file for a part
         manifest.add(name, version)
         return version
 

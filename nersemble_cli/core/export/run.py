@@ -14,7 +14,7 @@ from nersemble_cli.core.errors import UsageError
 from nersemble_cli.core.export.images import ImageFile, encoded_files
 from nersemble_cli.core.export.selection import Camera, Selection
 from nersemble_cli.core.export.shards import Sample, Shard, in_order, member_size, plan_shards, write_shard
-from nersemble_cli.core.files import free_space, scratch_folder
+from nersemble_cli.core.files import free_space, replacing
 from nersemble_cli.core.threads import NullProgress, Progress, cpu_count
 
 RECORD = "export.json"
@@ -70,10 +70,8 @@ class Exported:
 def write_file(path: Path, content: bytes) -> None:
     """Writes a file that appears whole or not at all, over an older one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with scratch_folder(path) as scratch:
-        part = scratch / path.name
+    with replacing(path) as part:
         part.write_bytes(content)
-        part.replace(path)
 
 
 def run_export(

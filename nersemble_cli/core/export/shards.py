@@ -15,7 +15,7 @@ from pathlib import Path
 from nersemble_cli.core.errors import UsageError
 from nersemble_cli.core.export.images import ImageFile
 from nersemble_cli.core.export.selection import View
-from nersemble_cli.core.files import scratch_folder
+from nersemble_cli.core.files import replacing
 
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _HEADER, _BLOCK = 512, 512
@@ -68,18 +68,15 @@ def write_shard(path: Path, shard: Shard, encoded: Iterator[Encoded], sample: Sa
     The next of `encoded` are those of `shard.files`, in this order. The same samples give the same bytes, as
     neither times nor owners are written.
     """
-    with scratch_folder(path) as scratch:
-        part = scratch / path.name
-        with tarfile.open(part, "w") as archive:
-            for file, contents in islice(encoded, len(shard.files)):
-                key = file.image.partition(".")[0]
-                members = contents | {f"{key}.{suffix}": data for suffix, data in sample(file.view).items()}
-                for name, data in members.items():
-                    info = tarfile.TarInfo(name)
-                    info.size = len(data)
-                    archive.addfile(info, io.BytesIO(data))
-                yield sum(member_size(len(data)) for data in members.values())
-        part.replace(path)
+    with replacing(path) as part, tarfile.open(part, "w") as archive:
+        for file, contents in islice(encoded, len(shard.files)):
+            key = file.image.partition(".")[0]
+            members = contents | {f"{key}.{suffix}": data for suffix, data in sample(file.view).items()}
+            for name, data in members.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+            yield sum(member_size(len(data)) for data in members.values())
 
 
 def in_order(files: Iterable[ImageFile], encoded: Iterator[Encoded]) -> Iterator[Encoded]:

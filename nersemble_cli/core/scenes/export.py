@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nersemble_cli.core.errors import UsageError
-from nersemble_cli.core.files import check_target, scratch_folder
+from nersemble_cli.core.files import check_target, replacing
 from nersemble_cli.core.scenes import page
 from nersemble_cli.core.scenes.build import turntable_frames
 from nersemble_cli.core.scenes.display import require
@@ -123,19 +122,7 @@ def free_name(path: Path) -> Path:
     return candidate
 
 
-@contextmanager
-def _complete(path: Path) -> Iterator[Path]:
-    """A place to write what becomes `path` when the block ends without an error.
-
-    It is absolute and its suffix lower case, as some writers take "a:b.mp4" for a URL and do not know ".PNG".
-    """
-    with scratch_folder(path.absolute()) as scratch:
-        place = scratch / f"output{path.suffix.lower()}"
-        yield place
-        place.replace(path)
-
-
 def save(drawing: Drawing, path: Path, options: PictureOptions, progress: Progress | None = None) -> None:
     """Writes a drawing in the format of the file's name, one of `FORMATS`."""
-    with _complete(path) as place:
+    with replacing(path) as place:
         FORMATS[path.suffix.lower()].write(drawing, options, place, progress or NullProgress())

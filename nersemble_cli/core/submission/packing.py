@@ -15,7 +15,7 @@ from nersemble_cli.core import settings
 from nersemble_cli.core.benchmarks import Benchmark, VideoBenchmark, get_benchmark
 from nersemble_cli.core.data.frame_counts import FrameCounts, frame_counts
 from nersemble_cli.core.errors import EncodingError, InvalidInputError, NersembleError
-from nersemble_cli.core.files import check_target, scratch_folder
+from nersemble_cli.core.files import check_target, replace_file, scratch_folder
 from nersemble_cli.core.formats.png import psnr
 from nersemble_cli.core.submission.crop import load_boxes
 from nersemble_cli.core.submission.findings import Report, VideoReport
@@ -112,7 +112,7 @@ def pack(
         if report.valid:
             check_target(target, overwrite)  # somebody may have written it in the meantime
             packed.num_bytes = part.stat().st_size
-            part.replace(target)
+            replace_file(part, target)
             packed.written = True
     return packed
 

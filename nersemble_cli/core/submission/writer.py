@@ -23,7 +23,7 @@ from nersemble_cli.core.benchmarks import (
     check_slot,
 )
 from nersemble_cli.core.errors import InvalidInputError
-from nersemble_cli.core.files import check_target, scratch_folder
+from nersemble_cli.core.files import check_target, replace_file, scratch_folder
 from nersemble_cli.core.formats.ply import Mesh, mesh_to_ply
 from nersemble_cli.core.submission.findings import Finding, has_errors
 from nersemble_cli.core.submission.members import CHUNK
@@ -106,7 +106,7 @@ class _SubmissionDataWriter:
                 raise InvalidInputError(f"Nothing was added, so {self._zip_path} was not written.")
             part = self._scratch / "submission.zip"
             write_zip(part, self._files, consume=self._files)
-            part.replace(self._zip_path)
+            replace_file(part, self._zip_path)
         missing = [name for name in self._expected() if name not in self._files]
         if missing:
             warnings.warn(
