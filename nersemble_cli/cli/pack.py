@@ -48,9 +48,7 @@ def pack(
     """
     from nersemble_cli.cli.output import Output
     from nersemble_cli.core.submission.packing import pack as pack_renders
-    from nersemble_cli.core.video.pixels import keep_freed_memory
 
-    keep_freed_memory()
     output = Output(as_json)
     with output.progress() as progress:
         packed = pack_renders(

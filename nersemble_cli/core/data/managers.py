@@ -30,7 +30,7 @@ from nersemble_cli.core.errors import MissingFileError, UsageError, unknown_name
 from nersemble_cli.core.flame.tracking import CURRENT_VERSION, FlameTracking, load_flame_tracking
 from nersemble_cli.core.formats.png import on_white, read_rgb
 from nersemble_cli.core.threads import Cancel, cpu_count, in_threads
-from nersemble_cli.core.video.pixels import new_image, recycled_image, to_rgb
+from nersemble_cli.core.video.pixels import recycled_image, to_rgb
 from nersemble_cli.core.video.reader import VideoReader, borrow_reader
 
 if TYPE_CHECKING:
@@ -64,11 +64,11 @@ def _convert(rgb: NDArray[np.uint8], target: Image) -> None:
         np.divide(target, np.float32(_WHITE), out=target)
 
 
-def _as_image(rgb: NDArray[np.uint8], as_uint8: bool, is_one_of_many: bool = False) -> Image:
+def _as_image(rgb: NDArray[np.uint8], as_uint8: bool) -> Image:
     """uint8 0–255 as it is, or as float32 0–1."""
     if as_uint8:
         return rgb
-    image: Image = new_image(rgb.shape, "f4", is_one_of_many)
+    image = np.empty(rgb.shape, np.float32)
     _convert(rgb, image)
     return image
 
@@ -316,7 +316,7 @@ class _VideoDataManager(_DataManager):
         frames = self._decode(sequence_name, serial, 0, None, step, apply_alpha_map)
 
         def convert(item: tuple[int, tuple[av.VideoFrame, av.VideoFrame | None]], _: Cancel) -> Image:
-            return _to_image(*item[1], as_uint8, scale, is_one_of_many=True)
+            return _to_image(*item[1], as_uint8, scale)
 
         # Decoding goes on while frames are converted, which is mostly waiting for fresh memory.
         with closing(frames):
@@ -368,18 +368,13 @@ def _check_scale(scale: float | None) -> None:
 
 
 def _to_image(
-    frame: av.VideoFrame,
-    matte: av.VideoFrame | None,
-    as_uint8: bool,
-    scale: float | None = None,
-    is_one_of_many: bool = False,
+    frame: av.VideoFrame, matte: av.VideoFrame | None, as_uint8: bool, scale: float | None = None
 ) -> Image:
     """A decoded frame as the image that users get, composited on white if there is an alpha map."""
-    is_result = as_uint8 and matte is None
-    rgb = to_rgb(frame, scale, is_one_of_many and is_result)
+    rgb = to_rgb(frame, scale)
     if matte is not None:
         rgb = on_white(rgb, _matte(to_rgb(matte, scale)))
-    return _as_image(rgb, as_uint8, is_one_of_many)
+    return _as_image(rgb, as_uint8)
 
 
 def _matte(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

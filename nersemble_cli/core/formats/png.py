@@ -16,7 +16,7 @@ from isal.isal_zlib import adler32, crc32
 from numpy.typing import NDArray
 
 from nersemble_cli.core.errors import InvalidInputError
-from nersemble_cli.core.video.pixels import plane_rows
+from nersemble_cli.core.video.pixels import convert, plane_rows
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOR_TYPES = {0: ("grey", 1), 2: ("RGB", 3), 3: ("palette", 1), 4: ("grey with alpha", 2), 6: ("RGBA", 4)}
@@ -190,7 +190,7 @@ def read_rgb(path: Path) -> NDArray[np.uint8]:
         assert isinstance(frame, av.VideoFrame)
         name = frame.format.name
         if name.startswith("pal") or name == "monob":
-            pixels = frame.to_ndarray(format="rgba")
+            pixels = convert(frame, "rgba").to_ndarray()
         elif name.startswith("ya"):  # grey with alpha, which PyAV does not turn into an array itself
             rows = plane_rows(frame.planes[0], "u1" if name == "ya8" else ">u2")
             pixels = rows[: frame.height, : 2 * frame.width].reshape(frame.height, frame.width, 2)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from nersemble_cli.core.errors import EncodingError, InvalidInputError
 from nersemble_cli.core.threads import Cancel
+from nersemble_cli.core.video import file_url
 
 CRF = 14
 _LAST_WORDS = 600
@@ -63,7 +64,7 @@ def encode_command(path: Path, width: int, height: int, fps: Fraction, crf: int 
 
     rate = str(fps.numerator) if fps.denominator == 1 else str(float(fps))
     source = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=rate)
-    output = source.output(str(path), an=None, vcodec="libx264", pix_fmt="yuv420p", crf=crf)
+    output = source.output(file_url(path), an=None, vcodec="libx264", pix_fmt="yuv420p", crf=crf)
     command: list[str] = output.global_args("-v", "error").overwrite_output().compile(cmd=find_ffmpeg())
     return command
 

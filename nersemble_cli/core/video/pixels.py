@@ -1,54 +1,31 @@
-"""Decoded frames as RGB arrays, and the memory for them.
-
-An image takes megabytes, and waiting for fresh memory can take longer than everything else.
-"""
+"""Decoded frames as arrays, and the memory for the largest of them."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import math
-import mmap
 import threading
 import weakref
 from collections import deque
-from fractions import Fraction
 from typing import Any, cast
 
 import av
-import av.container
 import av.filter
 import av.video.plane
 import numpy as np
-from av.video.reformatter import VideoReformatter
 from numpy.typing import DTypeLike, NDArray
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # as mallopt(3) numbers them
-_LARGEST_ON_HEAP = 32 << 20  # the most that glibc allows
-_KEPT = 256 << 20
 _DROPPED: deque[NDArray[np.uint8]] = deque(maxlen=1)
-
-
-def new_image(shape: tuple[int, ...], dtype: DTypeLike, is_one_of_many: bool = False) -> NDArray[Any]:
-    """Memory for an image, to be filled by the caller.
-
-    An image that is dropped before the next one is made gets the same memory again. `is_one_of_many` is for
-    those that stay, whose memory was never touched before. Large arrays of numpy ask for huge pages, which cost
-    three times as much as ordinary ones in a virtual machine that gives free memory back to its host, and
-    little less in others.
-    """
-    if not is_one_of_many or not hasattr(mmap, "MAP_PRIVATE"):  # Windows has no huge pages by default
-        return np.empty(shape, dtype)
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
-    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
-    return np.frombuffer(mmap.mmap(-1, n_bytes, flags=flags), dtype).reshape(shape)
+_OF_THREAD = threading.local()
+_MOST_GRAPHS = 4  # an image and its alpha map, each in two sizes
 
 
 def recycled_image(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """Memory for images of many megabytes, if possible that of the last such array, once nobody holds it any more.
+    """An uninitialised array of many megabytes, in the memory of the last such array if nobody holds that any more.
 
-    The system's allocator would give it back and fetch fresh memory for each time step.
+    The system's allocator would give that memory back and fetch new pages for each timestep, which takes about as
+    long as converting one of 13 images.
     """
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize
     memory = None
@@ -64,81 +41,58 @@ def recycled_image(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
 
 
 def forget_recycled() -> None:
-    """Gives back what `recycled_image` keeps."""
+    """Frees the memory that `recycled_image` keeps."""
     _DROPPED.clear()
 
 
-def keep_freed_memory() -> None:
-    """Lets this process keep the memory of images that it drops, for the next ones, if its C library is glibc.
+def to_rgb(frame: av.VideoFrame, scale: float | None = None) -> NDArray[np.uint8]:
+    """A decoded frame as (H, W, 3) uint8 RGB; `scale` 0.5 halves height and width.
 
-    By default it goes back to the system each time; for a PNG that is read, a third of the time. It is for
-    commands: a library does not change what is its host's.
+    The values are those of `ffmpeg -pix_fmt rgb24`, after `-vf scale=W:H:flags=area` (or bicubic, to enlarge) if
+    there is a `scale`. The frame's colour tags count.
     """
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, _LARGEST_ON_HEAP)
-        mallopt(_M_TRIM_THRESHOLD, _KEPT)
-
-
-# As FFmpeg numbers them, after ITU-T H.273.
-UNSPECIFIED_COLORSPACE = 2
-
-
-UNSPECIFIED_RANGE = 0
-
-
-_OF_THREAD = threading.local()
-
-
-def to_rgb(frame: av.VideoFrame, scale: float | None = None, is_one_of_many: bool = False) -> NDArray[np.uint8]:
-    """A decoded frame as (H, W, 3) uint8 RGB; `scale` 0.5 halves height and width. See `new_image`.
-
-    At its own size it has the same values as `ffmpeg -pix_fmt rgb24` gives.
-    """
-    is_plain = frame.colorspace == UNSPECIFIED_COLORSPACE and frame.color_range == UNSPECIFIED_RANGE
-    rgb = _through_filter(frame) if scale is None and is_plain else _reformat(frame, scale)
+    rgb = convert(frame, "rgb24", scale)
     rows = plane_rows(rgb.planes[0])[: rgb.height, : 3 * rgb.width]
-    image = new_image((rgb.height, rgb.width, 3), "u1", is_one_of_many)
+    image = np.empty((rgb.height, rgb.width, 3), np.uint8)
     image[:] = rows.reshape(image.shape)  # the caller's own, without padding
     return image
 
 
-def _through_filter(frame: av.VideoFrame) -> av.VideoFrame:
-    """The frame in RGB, converted by a filter that reuses its memory: four times as fast as `_reformat`, most of
-    whose time goes into memory that was never touched before. Only for frames without colour tags."""
-    key = (frame.width, frame.height, frame.format.name)
-    if getattr(_OF_THREAD, "filter_key", None) != key:
-        graph = av.filter.Graph()
-        graph.threads = 1  # more would not survive a fork
-        source = graph.add_buffer(
-            width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1)
+def convert(frame: av.VideoFrame, pixel_format: str, scale: float | None = None) -> av.VideoFrame:
+    """The frame in another pixel format, and scaled. It may share memory with the next one: copy what you keep.
+
+    `VideoFrame.reformat` is slower, as it allocates each frame anew, and its threads do not survive a fork: PyAV 19
+    keeps them for each thread that ever called it, and a process forked by another thread waits for them for ever.
+    """
+    tags = (int(frame.colorspace), int(frame.color_range))
+    key = (frame.width, frame.height, frame.format.name, *tags, pixel_format, scale)
+    graphs: dict[Any, av.filter.Graph] = _OF_THREAD.__dict__.setdefault("graphs", {})
+    if key not in graphs:
+        if len(graphs) >= _MOST_GRAPHS:
+            graphs.clear()
+        graphs[key] = _make_graph(frame, tags, pixel_format, scale)
+    graphs[key].vpush(frame)
+    return cast("av.VideoFrame", graphs[key].vpull())
+
+
+def _make_graph(
+    frame: av.VideoFrame, tags: tuple[int, int], pixel_format: str, scale: float | None
+) -> av.filter.Graph:
+    graph = av.filter.Graph()
+    graph.threads = 1  # many frames are converted in parallel already, and more would not survive a fork
+    colorspace, color_range = map(str, tags)
+    filters = [
+        graph.add(
+            "buffer", video_size=f"{frame.width}x{frame.height}", pix_fmt=frame.format.name, time_base="1/1",
+            colorspace=colorspace, range=color_range,
         )
-        to_rgb24, sink = graph.add("format", "rgb24"), graph.add("buffersink")
-        source.link_to(to_rgb24)
-        to_rgb24.link_to(sink)
-        graph.configure()
-        _OF_THREAD.filter, _OF_THREAD.filter_key = graph, key
-    _OF_THREAD.filter.push(frame)
-    return cast("av.VideoFrame", _OF_THREAD.filter.pull())
-
-
-def _reformat(frame: av.VideoFrame, scale: float | None) -> av.VideoFrame:
-    """The frame in RGB and scaled, whatever its colour tags."""
-    if not hasattr(_OF_THREAD, "reformatter"):
-        _OF_THREAD.reformatter = VideoReformatter()  # keeps FFmpeg's tables for the next frame
-    height, width, interpolation = frame.height, frame.width, "BILINEAR"
+    ]  # fmt: skip
     if scale is not None:
-        height, width = (max(1, round(size * scale)) for size in (height, width))
-        interpolation = "AREA" if scale < 1 else "BICUBIC"
-    convert = functools.partial(
-        _OF_THREAD.reformatter.reformat, frame, width, height, "rgb24", interpolation=interpolation
-    )
-    try:
-        # Many frames are converted in parallel, so more threads for each would only be in the way.
-        rgb = convert(threads=1)
-    except TypeError:  # older releases of PyAV have one thread anyway
-        rgb = convert()
-    return cast("av.VideoFrame", rgb)
+        width, height = (max(1, round(size * scale)) for size in (frame.width, frame.height))
+        filters.append(graph.add("scale", f"{width}:{height}:flags={'area' if scale < 1 else 'bicubic'}"))
+    filters += [graph.add("format", pixel_format), graph.add("buffersink")]
+    graph.link_nodes(*filters).configure()
+    return graph
 
 
 def plane_rows(plane: av.video.plane.VideoPlane, dtype: str = "u1") -> NDArray[Any]:

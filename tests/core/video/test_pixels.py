@@ -1,13 +1,21 @@
-"""Memory for images."""
+"""Conversion of decoded frames, and memory for images."""
 
 from __future__ import annotations
 
+import subprocess
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
-from nersemble_cli.core.video.pixels import forget_recycled, keep_freed_memory, new_image, recycled_image
+from nersemble_cli.core.benchmarks import MONO
+from nersemble_cli.core.video import file_url
+from nersemble_cli.core.video.encode import find_ffmpeg
+from nersemble_cli.core.video.pixels import convert, forget_recycled, recycled_image, to_rgb
+from tests import made_up
 
 SHAPE = (3, 40, 50, 3)
 
@@ -21,15 +29,6 @@ def nothing_recycled() -> Iterator[None]:
 
 def address(array: np.ndarray) -> int:
     return int(array.__array_interface__["data"][0])
-
-
-@pytest.mark.parametrize("is_one_of_many", [False, True])
-@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-def test_new_image_can_be_written(is_one_of_many: bool, dtype: type) -> None:
-    image = new_image(SHAPE, dtype, is_one_of_many)
-    image[:] = 7
-    assert (image.shape, image.dtype, image.sum()) == (SHAPE, np.dtype(dtype), 7 * image.size)
-    assert image.flags.c_contiguous
 
 
 def test_memory_of_a_dropped_array_is_used_again() -> None:
@@ -57,7 +56,69 @@ def test_memory_of_another_size_is_not_used() -> None:
     assert large.shape == SHAPE
 
 
-def test_memory_can_be_kept_more_than_once() -> None:
-    keep_freed_memory()
-    keep_freed_memory()
-    assert new_image(SHAPE, np.uint8).shape == SHAPE
+TAGS = {
+    "none": (),
+    "BT.601": ("-colorspace", "smpte170m", "-color_range", "tv"),
+    "BT.709": ("-colorspace", "bt709"),
+    "full range": ("-pix_fmt", "yuvj420p"),
+    "4:4:4": ("-pix_fmt", "yuv444p"),
+    "10 bit": ("-pix_fmt", "yuv420p10le"),
+}
+
+
+def first_frame(path: Path) -> av.VideoFrame:
+    with av.open(str(path)) as container:
+        return next(container.decode(video=0))
+
+
+@pytest.mark.parametrize("scale", [None, 0.5, 2])
+@pytest.mark.parametrize("tags", TAGS)
+def test_pixels_are_those_of_ffmpeg_whatever_the_tags(tags: str, scale: float | None, tmp_path: Path) -> None:
+    path = tmp_path / "video.mp4"
+    path.write_bytes(made_up.encode_with(*TAGS[tags], benchmark=MONO))
+    size = round(512 * (scale or 1))
+    scaling = ["-vf", f"scale={size}:{size}:flags={'area' if scale == 0.5 else 'bicubic'}"] if scale else []
+    command = [find_ffmpeg(), "-v", "error", "-i", str(path), *scaling, "-frames:v", "1", "-pix_fmt", "rgb24"]
+    raw = subprocess.run([*command, "-f", "rawvideo", "-"], check=True, capture_output=True).stdout
+    assert np.array_equal(to_rgb(first_frame(path), scale), np.frombuffer(raw, np.uint8).reshape(size, size, 3))
+
+
+def test_frames_of_many_kinds_may_be_mixed(tmp_path: Path) -> None:
+    path = tmp_path / "video.mp4"
+    path.write_bytes(made_up.video("mono"))
+    frame = first_frame(path)
+    scales = [None, 0.5, 0.25, 0.125, 2, 1.5]
+    expected = [to_rgb(frame, scale) for scale in scales]
+    assert all(np.array_equal(to_rgb(frame, scale), image) for scale, image in zip(scales, expected, strict=True))
+
+
+def test_conversion_leaves_no_threads_behind(tmp_path: Path) -> None:
+    """They would not survive a fork, and the forked process would wait for them."""
+    path = tmp_path / "video.mp4"
+    path.write_bytes(made_up.video("mono"))
+    frame = first_frame(path)
+
+    def count() -> int:
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    before, counted = count(), []
+
+    def work() -> None:
+        for options in (("rgb24", None), ("rgb24", 0.5), ("gray", None)):
+            convert(frame, *options)
+        counted.append(count())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert counted == [before + 1]
+
+
+@pytest.mark.parametrize(
+    "name", ["2024-05-01T12:30", "-i", "pipe:1", "concat:a|b", "file:", "50%d", "%05d", "a b'", "data:,x", "~"]
+)
+def test_a_file_name_is_a_file(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(made_up.video("mono"))
+    with av.open(file_url(Path(name))) as container:
+        assert container.streams.video[0].frames == made_up.N_FRAMES
