@@ -22,7 +22,7 @@ _MOST_GRAPHS = 4  # an image and its alpha map, each in two sizes
 
 
 def recycled_image(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-    """An uninitialised array of many megabytes, in the memory of the last such array if nobody holds that any more.
+    """An uninitialised array of many megabytes, in the last such array's memory if nobody holds it any more.
 
     The system's allocator would give that memory back and fetch new pages for each timestep, which takes about as
     long as converting one of 13 images.
@@ -72,7 +72,7 @@ def convert(frame: av.VideoFrame, pixel_format: str, scale: float | None = None)
             graphs.clear()
         graphs[key] = _make_graph(frame, tags, pixel_format, scale)
     graphs[key].vpush(frame)
-    return cast("av.VideoFrame", graphs[key].vpull())
+    return graphs[key].vpull()
 
 
 def _make_graph(

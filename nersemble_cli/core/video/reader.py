@@ -113,7 +113,9 @@ def _index_from_header(
     (gap,) = gaps
     start = min(packet.pts for packet in first)
     times = range(start, start + gap * len(entries), gap)
-    is_cut_short = len(last) < n_last  # the file ends early: the frames that are there have their numbers all the same
+    is_cut_short = (
+        len(last) < n_last
+    )  # the file ends early: the frames that are there have their numbers all the same
     if not is_cut_short and max(packet.pts for packet in last) != times[-1]:
         return None
     if any(packet.pts not in times for packet in (*first, *last)):
@@ -346,24 +348,24 @@ def reason(error: BaseException) -> str:
 def open_video(
     source: Path | str | BinaryIO, threads: int = 0
 ) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
-    """A video, by its path or as a seekable file, and its first video stream, ready to decode with `threads` threads
+    """A video (a path or a seekable file) and its first video stream, ready to decode with `threads` threads
     (0: one per processor).
 
     Raises `InvalidInputError` if it has no video that FFmpeg knows, and any of `DAMAGE` if it is damaged; damaged
     frames raise when they are decoded, instead of being patched up.
     """
-    is_path = isinstance(source, (str, Path))
+    name = source if isinstance(source, (str, Path)) else None
     # Playlists, which any file may turn out to be, must not make FFmpeg reach for other hosts. Text in tags is
     # nobody's business here, so it may be in any encoding.
     with av.open(
-        file_url(source) if is_path else source, "r",
+        file_url(name) if name else source, "r",
         buffer_size=_READ_BUFFER, options={"protocol_whitelist": "file"}, metadata_errors="replace",
     ) as container:  # fmt: skip
         if not container.streams.video:
-            raise InvalidInputError(f"{source if is_path else 'The file'} has no video stream.")
+            raise InvalidInputError(f"{name or 'The file'} has no video stream.")
         stream = container.streams.video[0]
         if stream.codec_context is None:
-            raise InvalidInputError(f"{source if is_path else 'The file'} has a codec that FFmpeg does not know.")
+            raise InvalidInputError(f"{name or 'The file'} has a codec that FFmpeg does not know.")
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = threads
         stream.codec_context.options = {"err_detect": "explode"}

@@ -89,20 +89,20 @@ def test_a_batch_has_several_cameras(long_dataset: NVSDataset) -> None:
 
 def _decoded(dataset: NVSDataset, order: list[int], monkeypatch: pytest.MonkeyPatch) -> int:
     """How many frames come out of the decoders when images are read in an order."""
-    from nersemble_cli.core.video.reader import VideoReader
+    from nersemble_cli.core.video.reader import _Decoder
 
     close_readers()
     count = 0
-    decode = VideoReader._decode
+    decode = _Decoder._decode
 
-    def counting(self: VideoReader) -> Any:
+    def counting(self: _Decoder) -> Any:
         nonlocal count
         for item in decode(self):
             count += 1
             yield item
 
     with monkeypatch.context() as patch:
-        patch.setattr(VideoReader, "_decode", counting)
+        patch.setattr(_Decoder, "_decode", counting)
         for index in order:
             dataset[index]
     return count

@@ -337,7 +337,9 @@ def test_the_index_of_an_ordinary_video_takes_no_look_at_all_packets(
     assert len(read) < 50
 
 
-@pytest.mark.parametrize("name", ["2024-05-01T12:30/cam.mp4", "-x.mp4", "file:cam.mp4", "pipe:0", "concat:cam.mp4"])
+@pytest.mark.parametrize(
+    "name", ["2024-05-01T12:30/cam.mp4", "-x.mp4", "file:cam.mp4", "pipe:0", "concat:cam.mp4"]
+)
 def test_any_file_name_will_do(
     video: Path, expected: NDArray[np.uint8], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
