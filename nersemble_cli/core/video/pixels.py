@@ -62,7 +62,7 @@ def convert(frame: av.VideoFrame, pixel_format: str, scale: float | None = None)
     """The frame in another pixel format, and scaled. It may share memory with the next one: copy what you keep.
 
     `VideoFrame.reformat` is slower, as it allocates each frame anew, and its threads do not survive a fork: PyAV 19
-    keeps them for each thread that ever called it, and a process forked by another thread waits for them for ever.
+    keeps them for each thread that called it, and a process that another thread forks waits for them for ever.
     """
     tags = (int(frame.colorspace), int(frame.color_range))
     key = (frame.width, frame.height, frame.format.name, *tags, pixel_format, scale)
