@@ -61,7 +61,7 @@ def to_rgb(frame: av.VideoFrame, scale: float | None = None) -> NDArray[np.uint8
 def convert(frame: av.VideoFrame, pixel_format: str, scale: float | None = None) -> av.VideoFrame:
     """The frame in another pixel format, and scaled. It may share memory with the next one: copy what you keep.
 
-    `VideoFrame.reformat` is slower, as it allocates each frame anew, and its threads do not survive a fork: PyAV 19
+    `VideoFrame.reformat` is slower, as it allocates each frame anew, and its threads survive no fork: PyAV 19
     keeps them for each thread that called it, and a process that another thread forks waits for them for ever.
     """
     tags = (int(frame.colorspace), int(frame.color_range))
