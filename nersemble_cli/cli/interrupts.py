@@ -39,13 +39,26 @@ class Interrupts:
 
     def _insist(self, number: int) -> None:
         main = threading.main_thread().ident
+        assert main is not None
         idle = 0
         while not self._over.wait(GRACE):
-            # In an `except` or `finally` block there is a current exception: the program is cleaning up.
-            idle = 0 if main in sys._current_exceptions() else idle + 1
+            idle = 0 if _is_handling(main) else idle + 1
             if idle == 2:
                 idle = 0
-                signal.raise_signal(number)
+                _send(main, number)
+
+
+def _is_handling(thread: int) -> bool:
+    """Whether the thread is inside an `except` or `finally` block: it is cleaning up."""
+    current: object = sys._current_exceptions().get(thread)
+    return (current[1] if isinstance(current, tuple) else current) is not None  # a tuple up to Python 3.11
+
+
+def _send(thread: int, number: int) -> None:
+    if hasattr(signal, "pthread_kill"):  # which also wakes the thread from a system call
+        signal.pthread_kill(thread, number)
+    else:
+        signal.raise_signal(number)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ Command = Callable[..., None]
 
 
 class _Readable:
-    """Leaves out of a help page what only says that a flag is a <bool> and a path is a <Path>."""
+    """Names values in a help page, where Typer would say that a flag is a <bool> and a sequence is a <str>."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
@@ -29,6 +29,8 @@ class _Readable:
                 parameter.display_type_rich = lambda ctx: ""
             elif parameter.is_flag:
                 parameter.metavar = ""
+            elif parameter.metavar is None and not parameter.type_descriptor.is_choice:
+                parameter.metavar = parameter.name.upper().replace("_", "-")
         return params
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
