@@ -1,11 +1,9 @@
-"""Loading the FLAME model's files: pickles of Python 2, read without chumpy, scipy or any trust."""
+"""The FLAME model's files: pickles of Python 2, read without chumpy, scipy or trust."""
 
 from __future__ import annotations
 
 import functools
-import pickle
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,8 +11,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from nersemble_cli.core.benchmarks import FLAME_VERTEX_COUNT
+from nersemble_cli.core.benchmarks import FLAME_FACE_COUNT, FLAME_VERTEX_COUNT
 from nersemble_cli.core.errors import InvalidInputError, MissingFileError
+from nersemble_cli.core.formats.npy import read_npy_header
+from nersemble_cli.core.formats.pickles import read_pickle
 from nersemble_cli.core.settings import FLAME_VARIABLE, find_flame_model
 
 JOINTS = ("global", "neck", "jaw", "left eye", "right eye")
@@ -59,116 +59,16 @@ class FlameModel:
     dynamic: Embedding | None = None
 
 
-class _Stub:
-    """Stands in for a class that is neither needed nor trusted: keeps the pickled state, runs nothing."""
-
-    def __new__(cls, *args: object, **kwargs: object) -> _Stub:
-        return object.__new__(cls)
-
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        self.state: dict[str, Any] = {}
-
-    def __setstate__(self, state: Any) -> None:
-        # State is a dict, or a pair of it and the state of __slots__.
-        self.state = next(
-            (s for s in (state if isinstance(state, tuple) else (state,)) if isinstance(s, dict)), {}
-        )
-
-
-class _Chumpy(_Stub):
-    """`chumpy.ch.Ch`: an array in the attribute `x`."""
-
-
-class _Sparse(_Stub):
-    """`scipy.sparse.csc_matrix`: `data`, `indices`, `indptr` and `_shape`."""
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """`_codecs.encode` for the one encoding in which Python 2's strings are pickled."""
-    if encoding != "latin1":
-        raise InvalidInputError(f"encoding {encoding!r} in a pickle, expected latin1")
-    return text.encode("latin1")
-
-
-def _rebuild(cls: type, base: type, state: object) -> object:
-    """`copyreg._reconstructor` for stubs only."""
-    if not (isinstance(cls, type) and issubclass(cls, _Stub)):
-        raise InvalidInputError(f"reconstruction of {cls!r} in a pickle")
-    return cls()
-
-
-def _allowed() -> Mapping[tuple[str, str], Any]:
-    """Everything that a pickle may name, with what it gets for it."""
-    reconstruct = np.zeros(0).__reduce__()[0]
-    scalar = np.float64(0).__reduce__()[0]
-    table: dict[tuple[str, str], Any] = {
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-        ("_codecs", "encode"): _latin1,
-    }
-    for package in ("numpy.core.multiarray", "numpy._core.multiarray"):
-        table[package, "_reconstruct"] = reconstruct
-        table[package, "scalar"] = scalar
-    for package in ("numpy.core.numeric", "numpy._core.numeric"):
-        table[package, "_frombuffer"] = np.zeros(1).__reduce_ex__(5)[0]
-    for module in ("chumpy", "chumpy.ch"):
-        table[module, "Ch"] = _Chumpy
-    for module in ("scipy.sparse", "scipy.sparse.csc", "scipy.sparse._csc"):
-        table[module, "csc_matrix"] = _Sparse
-    for module in ("copy_reg", "copyreg"):
-        table[module, "_reconstructor"] = _rebuild
-    for module in ("__builtin__", "builtins"):
-        table[module, "object"] = object
-        table[module, "set"] = set
-    return table
-
-
-class _Unpickler(pickle.Unpickler):
-    def __init__(self, file: BinaryIO, path: Path) -> None:
-        super().__init__(file, encoding="latin1")
-        self._path = path
-        self._table = _allowed()
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._table:
-            raise InvalidInputError(
-                f"{self._path} was refused: unpickling it would run {module}.{name}, which no FLAME file needs.",
-                f"Nothing of it was run. {_WHERE}",
-            )
-        return self._table[module, name]
-
-
 def unpickle(file: BinaryIO, path: Path) -> Any:
-    """The object pickled in `file`, made of plain Python objects and numpy arrays alone.
+    """The object pickled in `file`, made of plain Python objects and numpy arrays; nothing of it is run.
 
-    Raises `InvalidInputError` if it is damaged or names anything beyond a short list of what FLAME's files hold;
-    `path` is for the message.
+    Raises `InvalidInputError` if it is damaged or holds anything beyond what FLAME's files need; `path` is for the
+    message.
     """
     try:
-        return _plain(_Unpickler(file, path).load())
-    except InvalidInputError:
-        raise
-    except Exception as error:
-        # A damaged pickle raises anything.
-        raise InvalidInputError(f"{path} cannot be unpickled: {type(error).__name__}: {error}.", _WHERE) from error
-
-
-def _plain(value: Any) -> Any:
-    """Stubs turned into arrays, in dictionaries and arrays of one object too."""
-    if isinstance(value, _Chumpy):
-        return _plain(value.state["x"])
-    if isinstance(value, _Sparse):
-        state = value.state
-        shape = state["_shape"]
-        dense = np.zeros((int(shape[0]), int(shape[1])))
-        columns = np.repeat(np.arange(len(state["indptr"]) - 1), np.diff(state["indptr"]))
-        np.add.at(dense, (state["indices"], columns), state["data"])
-        return dense
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray) and value.dtype == object and value.ndim == 0:
-        return _plain(value.item())
-    return value
+        return read_pickle(file)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path} was refused: {error.message}.", _WHERE) from None
 
 
 def load_flame_model(path: str | Path | None = None) -> FlameModel:
@@ -198,53 +98,61 @@ def _load(path: Path, mtime: int, size: int) -> FlameModel:
     with path.open("rb") as file:
         content = unpickle(file, path)
     if not isinstance(content, dict) or (missing := [key for key in _REQUIRED if key not in content]):
-        what = f"it lacks {', '.join(missing)}" if isinstance(content, dict) else "it is no dictionary"
-        raise InvalidInputError(f"{path} is no FLAME model: {what}.", _WHERE)
+        what = f"it lacks {', '.join(missing)}" if isinstance(content, dict) else "it is not a dictionary"
+        raise InvalidInputError(f"{path} is not a FLAME model: {what}.", _WHERE)
+    n_joints = len(JOINTS)
     shapes = {
         "v_template": (FLAME_VERTEX_COUNT, 3),
         "shapedirs": (FLAME_VERTEX_COUNT, 3, N_SHAPE + N_EXPRESSION),
-        "posedirs": (FLAME_VERTEX_COUNT, 3, 9 * (len(JOINTS) - 1)),
-        "J_regressor": (len(JOINTS), FLAME_VERTEX_COUNT),
-        "weights": (FLAME_VERTEX_COUNT, len(JOINTS)),
+        "posedirs": (FLAME_VERTEX_COUNT, 3, 9 * (n_joints - 1)),
+        "J_regressor": (n_joints, FLAME_VERTEX_COUNT),
+        "weights": (FLAME_VERTEX_COUNT, n_joints),
     }
     arrays = {key: _numbers(content[key], shape, key, path) for key, shape in shapes.items()}
-    table = np.asarray(content["kintree_table"])
-    faces = np.asarray(content["f"])
-    if (
-        table.shape != (2, len(JOINTS))
-        or faces.ndim != 2
-        or faces.shape[1] != 3
-        or faces.max() >= FLAME_VERTEX_COUNT
-    ):
-        raise InvalidInputError(
-            f"{path} is no FLAME model: kintree_table {table.shape}, f {faces.shape}; expected (2, 5), (F, 3).",
-            _WHERE,
-        )
+    faces = _indices(content["f"], (FLAME_FACE_COUNT, 3), FLAME_VERTEX_COUNT, "f", path)
+    parents = _parents(content["kintree_table"], path)
     if not arrays["weights"][:, _JAW].any():
         raise InvalidInputError(f"{path} is FLAME without a jaw, but the tracking moves it.", _WHERE)
+    if (arrays["weights"] < 0).any() or not np.allclose(arrays["weights"].sum(1), 1, atol=1e-3):
+        raise InvalidInputError(f"{path}: the weights of a vertex are not a share for each joint.", _WHERE)
     return FlameModel(
         v_template=arrays["v_template"],
         shapedirs=arrays["shapedirs"],
         posedirs=arrays["posedirs"],
         joint_regressor=arrays["J_regressor"],
         weights=arrays["weights"],
-        # The root's parent is stored as 2³²-1.
-        parents=(-1, *(int(parent) for parent in table[0, 1:])),
-        faces=faces.astype(np.int64),
+        parents=parents,
+        faces=faces,
         static=_load_embedding(path.parent / STATIC_EMBEDDING, (51,)),
         dynamic=_load_embedding(path.parent / DYNAMIC_EMBEDDING, (79, 17)),
     )
 
 
+def _parents(table: Any, path: Path) -> tuple[int, ...]:
+    """The parent of each joint: -1 for the first, whose parent is stored as 2³²-1, else an earlier one."""
+    found = _numbers(table, (2, len(JOINTS)), "kintree_table", path)[0, 1:].tolist()
+    if not all(parent in range(joint) for joint, parent in enumerate(found, start=1)):
+        raise InvalidInputError(f"{path}: kintree_table has the parents {found}, expected earlier joints.", _WHERE)
+    return (-1, *map(int, found))
+
+
 def _numbers(value: Any, shape: tuple[int, ...], key: str, path: Path) -> NDArray[np.float64]:
-    try:
-        array = np.asarray(value, np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"{path}: {key} is no array of numbers.", _WHERE) from error
-    if array.shape != shape or not np.isfinite(array).all():
-        found = array.shape if array.shape != shape else "not finite"
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "fiu":
+        raise InvalidInputError(f"{path}: {key} is not an array of numbers.", _WHERE)
+    if value.shape != shape or not np.isfinite(value).all():
+        found = value.shape if value.shape != shape else "not finite"
         raise InvalidInputError(f"{path}: {key} is {found}, expected finite numbers {shape}.", _WHERE)
-    return array
+    return value.astype(np.float64)
+
+
+def _indices(value: Any, shape: tuple[int, ...], end: int, key: str, path: Path) -> NDArray[np.int64]:
+    """Whole numbers from 0 to `end` - 1. FLAME's embeddings store them as floats too."""
+    numbers = _numbers(value, shape, key, path)
+    if (numbers != np.floor(numbers)).any() or numbers.min() < 0 or numbers.max() >= end:
+        raise InvalidInputError(
+            f"{path}: {key} has values that are not whole numbers from 0 to {end - 1}.", _WHERE
+        )
+    return numbers.astype(np.int64)
 
 
 def _load_embedding(path: Path, shape: tuple[int, ...]) -> Embedding | None:
@@ -253,13 +161,9 @@ def _load_embedding(path: Path, shape: tuple[int, ...]) -> Embedding | None:
         return None
     with path.open("rb") as file:
         if path.suffix == ".npy":
-            try:
-                np.lib.format.read_magic(file)
-                np.lib.format.read_array_header_1_0(file)
-            except ValueError as error:
-                raise InvalidInputError(f"{path} is no .npy file: {error}.", _WHERE) from error
+            read_npy_header(file)
         content = unpickle(file, path)
     if not isinstance(content, dict) or not {"lmk_face_idx", "lmk_b_coords"}.issubset(content):
-        raise InvalidInputError(f"{path} has no lmk_face_idx and lmk_b_coords.", _WHERE)
-    faces = _numbers(content["lmk_face_idx"], shape, "lmk_face_idx", path)
-    return Embedding(faces.astype(np.int64), _numbers(content["lmk_b_coords"], (*shape, 3), "lmk_b_coords", path))
+        raise InvalidInputError(f"{path} does not hold lmk_face_idx and lmk_b_coords.", _WHERE)
+    faces = _indices(content["lmk_face_idx"], shape, FLAME_FACE_COUNT, "lmk_face_idx", path)
+    return Embedding(faces, _numbers(content["lmk_b_coords"], (*shape, 3), "lmk_b_coords", path))

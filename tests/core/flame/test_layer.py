@@ -347,9 +347,13 @@ def test_another_flame_is_noticed_by_its_name(flame_model: Path, tmp_path: Path)
         ({"v_template": np.zeros((6890, 3))}, r"v_template is \(6890, 3\), expected"),
         ({"shapedirs": np.zeros((5023, 3, 150))}, "shapedirs is"),
         ({"weights": np.full((5023, 5), np.nan)}, "weights is not finite"),
-        ({"posedirs": "x"}, "posedirs is no array"),
-        ({"kintree_table": np.zeros((2, 24))}, r"kintree_table \(2, 24\)"),
-        ({"f": np.full((10, 3), 5023)}, "no FLAME model"),
+        ({"posedirs": "x"}, "posedirs is not an array"),
+        ({"kintree_table": np.zeros((2, 24))}, r"kintree_table is \(2, 24\)"),
+        ({"f": np.full((9976, 3), 5023)}, "f has values that are not whole numbers from 0 to 5022"),
+        ({"f": np.full((9976, 3), -1)}, "f has values"),
+        ({"kintree_table": np.array([[0, 4, 1, 1, 1], range(5)])}, "expected earlier joints"),
+        ({"weights": np.full((5023, 5), 0.5)}, "not a share for each joint"),
+        ({"f": np.full((10, 3), 5023)}, r"f is \(10, 3\)"),
     ],
 )
 def test_a_model_of_another_kind_is_refused(
@@ -360,7 +364,7 @@ def test_a_model_of_another_kind_is_refused(
 
 
 def test_a_list_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="no dictionary"):
+    with pytest.raises(InvalidInputError, match="not a dictionary"):
         load_flame_model(_save(tmp_path / "flame2023.pkl", [1, 2]))
 
 
@@ -415,13 +419,13 @@ def test_a_damaged_pickle_is_refused(tmp_path: Path, data: bytes) -> None:
 def test_a_model_that_is_cut_short_is_refused(flame_model: Path, tmp_path: Path) -> None:
     path = tmp_path / "flame2023.pkl"
     path.write_bytes(flame_model.read_bytes()[:100_000])
-    with pytest.raises(InvalidInputError, match="cannot be unpickled"):
+    with pytest.raises(InvalidInputError, match="is damaged"):
         load_flame_model(path)
 
 
 def test_reconstruction_gives_nothing_but_stubs() -> None:
     hostile = b"ccopyreg\n_reconstructor\n(cnumpy\nndarray\ncbuiltins\nobject\nNtR."
-    with pytest.raises(InvalidInputError, match="reconstruction"):
+    with pytest.raises(InvalidInputError, match=r"would run numpy\.ndarray"):
         unpickle(io.BytesIO(hostile), Path("x.pkl"))
 
 
