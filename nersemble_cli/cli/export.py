@@ -77,6 +77,7 @@ DryRunOption = Annotated[
 ]
 
 app = typer.Typer(
+    cls=options.Group,
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example:\n\nnersemble export colmap 388 scene/",
@@ -113,7 +114,7 @@ def nerfstudio(
     dry_run: DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Write images and transforms.json for nerfstudio.
+    """Write transforms.json for nerfstudio.
 
     Beside it are transforms_train.json, _val and _test for 4DGaussians and other readers of D-NeRF's format.
     """
@@ -148,7 +149,9 @@ def colmap(
     dry_run: DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Write images and a COLMAP model, for gsplat and 3D Gaussian Splatting.
+    """Write a COLMAP model.
+
+    For gsplat, 3D Gaussian Splatting and others.
 
     Several timesteps become a model each: colmap_0/, colmap_1/ and so on, as SpacetimeGaussians reads them.
     """
@@ -189,7 +192,7 @@ def gaussian_avatars(
     dry_run: DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Write images, masks and FLAME parameters for GaussianAvatars.
+    """Write what GaussianAvatars reads.
 
     It is the layout that VHAP writes, with the benchmark's tracking. Beside it is what the frames of a submission
     are rendered from.
@@ -241,7 +244,7 @@ def frames(
     dry_run: DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Write images and cameras.json, for everything else.
+    """Write images and cameras.json.
 
     Files are PARTICIPANT/SEQUENCE/cam_SERIAL/00000.png. In shards, a sample has its image, alpha map, camera, and
     FLAME parameters if there are any.
