@@ -49,6 +49,7 @@ _HOMES = {
     "nersemble_cli.core.data.datasets": ("MonoDataset", "NVSDataset", "SVFRDataset"),
     "nersemble_cli.core.data.sampling": ("GroupedBatchSampler",),
     "nersemble_cli.core.data.managers": ("MonoFlameAvatarDataManager", "NVSDataManager", "SVFRDataManager"),
+    "nersemble_cli.core.download.batch": ("download",),
     "nersemble_cli.core.download.selection": ("parse_selection",),
     "nersemble_cli.core.download.http": ("Server",),
     "nersemble_cli.core.errors": ("NersembleError", "UsageError"),

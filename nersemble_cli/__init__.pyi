@@ -34,6 +34,7 @@ from nersemble_cli.core.data.managers import MonoFlameAvatarDataManager as MonoF
 from nersemble_cli.core.data.managers import NVSDataManager as NVSDataManager
 from nersemble_cli.core.data.managers import SVFRDataManager as SVFRDataManager
 from nersemble_cli.core.data.sampling import GroupedBatchSampler as GroupedBatchSampler
+from nersemble_cli.core.download.batch import download as download
 from nersemble_cli.core.download.http import Server as Server
 from nersemble_cli.core.download.selection import parse_selection as parse_selection
 from nersemble_cli.core.errors import NersembleError as NersembleError

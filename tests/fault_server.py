@@ -54,6 +54,7 @@ def content(suffix: str) -> bytes:
 def tracking(n: int = N_FRAMES) -> dict[str, Any]:
     widths = {"expression": 100, "rotation": 3, "translation": 3, "jaw": 3, "neck": 3, "eyes": 6}
     arrays = {name: np.zeros((n, width), np.float32) for name, width in widths.items()}
+    arrays["rotation_matrices"] = np.tile(np.eye(3, dtype=np.float32), (n, 1, 1))
     return arrays | {"shape": np.zeros((1, 300)), "frames": np.arange(n), "scale": np.ones((1, 1))}
 
 

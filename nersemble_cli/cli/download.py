@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PROMPTS = 3
 SHOWN_FAILURES = 20
+SHOWN_OF_A_CAUSE = 5
 
 
 def download(
@@ -233,33 +234,36 @@ def _plan_table(groups: list[tuple[str, str, Totals]], total: Totals) -> Table:
 
 
 def _show_result(plan: Plan, result: Result, out: Output) -> None:
-    from nersemble_cli.cli.output import human_size
+    from nersemble_cli.cli.output import count, human_size
     from nersemble_cli.core.download.plan import totals
 
     total = totals(plan.items)
-    fetched = f"{result.fetched:,} files fetched ({human_size(result.bytes)})"
-    there = f", {total.present_files:,} were there" if total.present_files else ""
+    fetched = f"{count(len(result.fetched), 'file')} fetched ({human_size(result.bytes)})"
+    there = f", {total.present_files:,} already there" if total.present_files else ""
     if not result.failures:
         what = f"{fetched}{there}" if result.fetched else "Nothing to fetch"
-        out.print(f"{what}. All {total.files:,} files are complete in {plan.root}.")
+        all_files = "The file is" if total.files == 1 else f"All {total.files:,} files are"
+        out.print(f"{what}. {all_files} complete in {plan.root}.")
         return
-    out.print(f"{fetched}{there}, {len(result.failures):,} could not be had:")
+    out.print(f"{fetched}{there}, {len(result.failures):,} could not be downloaded:")
     _show_failures(result.failures, out)
-    out.print("The same command, run again, fetches just the rest.")
+    out.print("Run the same command again to fetch only the rest.")
 
 
 def _show_failures(failures: list[Failure], out: Output) -> None:
-    if not failures:
-        return
-    from nersemble_cli.cli.output import plain_table
+    """The failures by cause, with the names of some of the files."""
+    from nersemble_cli.cli.output import count
 
-    table = plain_table("file", "why")
-    table.columns[0].overflow = "fold"  # a name must be there to the last letter
-    for failure in failures[:SHOWN_FAILURES]:
-        table.add_row(failure.path, failure.reason)
-    out.table(table)
-    if len(failures) > SHOWN_FAILURES:
-        out.print(f"… and {len(failures) - SHOWN_FAILURES:,} more (--json lists them all)")
+    by_cause: dict[str, list[str]] = {}
+    for failure in failures:
+        by_cause.setdefault(failure.reason, []).append(failure.path)
+    for reason, paths in sorted(by_cause.items(), key=lambda item: -len(item[1])):
+        shown = paths if len(by_cause) == 1 and len(paths) <= SHOWN_FAILURES else paths[:SHOWN_OF_A_CAUSE]
+        out.print(f"{count(len(paths), 'file')}: {reason}")
+        for path in shown:
+            out.print(path, indent=2)
+        if more := len(paths) - len(shown):
+            out.print(f"… and {more:,} more (--json lists them all)", indent=2)
 
 
 def _document(plan: Plan, result: Result, dry_run: bool) -> dict[str, Any]:
@@ -274,7 +278,7 @@ def _document(plan: Plan, result: Result, dry_run: bool) -> dict[str, Any]:
         "complete": not result.failures and not (dry_run and totals(plan.items).remaining_files),
         **asdict(totals(plan.items)),
         "free_bytes": free_space(plan.folder),
-        "fetched_files": result.fetched,
+        "fetched_files": len(result.fetched),
         "fetched_bytes": result.bytes,
         "groups": [
             {"participant": participant, "asset": asset, **asdict(totals(items))}

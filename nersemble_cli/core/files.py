@@ -117,3 +117,15 @@ def write_all(file: BinaryIO, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[file.write(rest) :]
+
+
+def remove_empty_folders(folder: Path, root: Path) -> None:
+    """Removes `folder` and those above it up to and including `root`, as long as they are empty."""
+    while folder == root or root in folder.parents:
+        try:
+            folder.rmdir()
+        except FileNotFoundError:
+            pass
+        except OSError:
+            return  # not empty
+        folder = folder.parent

@@ -1,20 +1,23 @@
-"""How many frames each sequence has, and who says so."""
+"""How many frames each sequence has, and by which source."""
 
 from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from nersemble_cli.core.benchmarks import Benchmark, VideoBenchmark
-from nersemble_cli.core.errors import InvalidInputError
+from nersemble_cli.core.errors import InvalidInputError, NersembleError
 from nersemble_cli.core.formats.npy import read_npy_header
 
 Sequence = tuple[int, str]
-CONNECT_AND_READ_TIMEOUT = (3.0, 5.0)
+CONNECT_TIMEOUT, READ_TIMEOUT = 3.0, 5.0  # seconds
+MAX_FRAMES = 100_000  # of one sequence; the longest has some thousands
+MAX_SIZE = 64 << 20  # bytes of a metadata.json
 TRACKING = "flame2023_tracking_v2"
 
 
@@ -23,8 +26,8 @@ class FrameCounts:
     """Expected numbers of frames.
 
     `counts` has them per (participant, sequence). A participant without counts may have a `totals` entry,
-    the sum over its test sequences. `sources` names where they come from, for people to read, `notes` what
-    was tried and did not help.
+    the sum over its test sequences. `sources` says where they come from, for people to read, `notes` what was
+    tried in vain.
     """
 
     counts: Mapping[Sequence, int]
@@ -36,27 +39,57 @@ class FrameCounts:
         return self.counts.get((participant, sequence))
 
 
+def parse_json(content: bytes) -> Any:
+    """An untrusted JSON document, in UTF-8 with or without a BOM.
+
+    Raises `InvalidInputError`, whose message continues a sentence after the document's name.
+    """
+    try:
+        return json.loads(content.decode("utf-8-sig"))
+    except RecursionError:
+        raise InvalidInputError("is not JSON of a sensible depth") from None
+    except ValueError as error:
+        raise InvalidInputError(f"is not JSON: {error}") from None
+
+
 def parse_timesteps(benchmark: Benchmark, document: Any) -> dict[Sequence, range | tuple[int, ...]]:
     """The timesteps of each sequence in a `metadata.json`, by (participant, sequence).
 
     The server has two forms: one sequence per participant with its timesteps listed, or frame counts of many
-    sequences. Raises `InvalidInputError` for a document of neither form.
+    sequences. Raises `InvalidInputError` for a document of neither form, with numbers that no recording has.
     """
     timesteps: dict[Sequence, range | tuple[int, ...]] = {}
     try:
         if "sequences" in document:
             for participant, entry in document["sequences"].items():
-                timesteps[int(participant), entry["sequence_name"]] = tuple(map(int, entry["timesteps"]))
+                listed = tuple(_whole(t, MAX_FRAMES - 1) for t in _list(entry["timesteps"]))
+                if len(set(listed)) != len(listed):
+                    raise ValueError(f"timesteps of {participant}, which are listed twice")
+                timesteps[int(participant), str(entry["sequence_name"])] = listed
         else:
             for participant, entry in document["participants_metadata"].items():
                 for sequence, values in entry["sequences_metadata"].items():
-                    timesteps[int(participant), sequence] = range(int(values["n_frames"]))
+                    timesteps[int(participant), sequence] = range(_whole(values["n_frames"], MAX_FRAMES))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InvalidInputError(
-            f"This is not the metadata.json of {benchmark.name}: {type(error).__name__} at {error}.",
-            f"Fetch it again with: nersemble download {benchmark.name}",
+            f"is not the metadata.json of {benchmark.name}: {type(error).__name__} at {error}"
         ) from error
     return timesteps
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(f"{value!r:.50}, expected a list")
+    return value
+
+
+def _whole(value: Any, largest: int) -> int:
+    """A number of an untrusted JSON document that must be a whole one between 0 and `largest`."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= largest:
+        raise ValueError(f"{value!r:.50}, expected a number from 0 to {largest:,}")
+    if value != int(value):
+        raise ValueError(f"{value!r:.50}, expected a whole number")
+    return int(value)
 
 
 def parse_metadata(benchmark: Benchmark, document: Any) -> dict[Sequence, int]:
@@ -73,18 +106,31 @@ def _load_document(benchmark: Benchmark, folder: Path) -> Any:
     path = metadata_path(benchmark, folder)
     if not path.is_file():
         return None
+    with _about(benchmark, path):
+        if path.stat().st_size > MAX_SIZE:
+            raise InvalidInputError(f"has more than {MAX_SIZE:,} bytes")
+        return parse_json(path.read_bytes())
+
+
+@contextmanager
+def _about(benchmark: Benchmark, path: Path) -> Iterator[None]:
+    """Completes messages about `metadata.json` in a folder."""
     try:
-        return json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InvalidInputError(
-            f"{path} is not JSON: {error}.", f"Delete it and run: nersemble download {benchmark.name}"
-        ) from error
+        yield
+    except InvalidInputError as error:
+        # `download` replaces a metadata.json that cannot be used, so nobody has to delete it.
+        hint = f"To replace it, run: nersemble download {benchmark.name}"
+        raise InvalidInputError(f"{path} {error.message}.", hint) from None
 
 
 def load_timesteps(benchmark: Benchmark, folder: Path) -> dict[Sequence, range | tuple[int, ...]]:
-    """The timesteps in `metadata.json` of a benchmark folder; empty if there is none."""
+    """The timesteps in `metadata.json` of a benchmark folder; empty if there is none.
+
+    Raises `InvalidInputError` if it cannot be used.
+    """
     document = _load_document(benchmark, folder)
-    return {} if document is None else parse_timesteps(benchmark, document)
+    with _about(benchmark, metadata_path(benchmark, folder)):
+        return {} if document is None else parse_timesteps(benchmark, document)
 
 
 def is_made_up(benchmark: Benchmark, folder: Path) -> bool:
@@ -122,16 +168,18 @@ def _from_tracking(benchmark: VideoBenchmark, folder: Path) -> dict[Sequence, in
 
 
 def _from_server(benchmark: Benchmark, url: str) -> dict[Sequence, int]:
-    """The server's metadata.json. Any failure is an `InvalidInputError` that does not show the URL."""
-    import requests
+    """The server's metadata.json. Any failure is a `NersembleError` that does not show the URL."""
+    # Most callers never need the network.
+    from nersemble_cli.core.download.http import RetryPolicy, Server, read_within
+    from nersemble_cli.core.settings import clean_url
 
+    server = Server(clean_url(url), retry=RetryPolicy(connect_timeout=CONNECT_TIMEOUT, read_timeout=READ_TIMEOUT))
+    with closing(server):
+        content = read_within(server, f"{benchmark.folder}/metadata.json")
     try:
-        response = requests.get(f"{url}/{benchmark.folder}/metadata.json", timeout=CONNECT_AND_READ_TIMEOUT)
-        response.raise_for_status()
-        return parse_metadata(benchmark, response.json())
-    except (requests.RequestException, ValueError) as error:
-        # The text of a requests error has the URL in it, so only its kind is told.
-        raise InvalidInputError(f"the server's metadata.json could not be had ({type(error).__name__})") from None
+        return parse_metadata(benchmark, parse_json(content))
+    except InvalidInputError as error:
+        raise InvalidInputError(f"what the server sent {error.message}") from None
 
 
 def frame_counts(benchmark: VideoBenchmark, folder: Path | None = None, url: str | None = None) -> FrameCounts:
@@ -156,16 +204,16 @@ def frame_counts(benchmark: VideoBenchmark, folder: Path | None = None, url: str
             path = metadata_path(benchmark, folder)
             take(load_metadata(benchmark, folder), str(path))
             if is_made_up(benchmark, folder):
-                notes.append(f"The benchmark in {folder} is made up: what fits it is nothing to upload.")
+                notes.append(f"The benchmark in {folder} is made up: results made from it must not be uploaded.")
         except (InvalidInputError, OSError) as error:
-            notes.append(f"not used: {error}")
+            notes.append(f"Not used: {error}")
         if wanted - counts.keys():
             take(_from_tracking(benchmark, folder), f"the FLAME tracking files in {folder}")
     if url and wanted - counts.keys():
         try:
             take(_from_server(benchmark, url), "the server's metadata.json")
-        except InvalidInputError as error:
-            notes.append(error.message)
+        except NersembleError as error:
+            notes.append(f"The server's metadata.json is not used: {error.message.removesuffix('.')}.")
     take(benchmark.n_frames, "the built-in table")
     totals = {p: benchmark.n_test_frames[p] for p, s in wanted - counts.keys()}
     if totals:

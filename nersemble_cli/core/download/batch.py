@@ -1,20 +1,19 @@
-"""Downloading a benchmark: find out what remains, see that it fits, fetch it in parallel."""
+"""Downloading a benchmark: find out what remains, check that it fits on the disk, fetch it in parallel."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from nersemble_cli.core.benchmarks import Benchmark, VideoBenchmark, files
+from nersemble_cli.core.benchmarks import Benchmark, VideoBenchmark, files, get_benchmark
 from nersemble_cli.core.data import frame_counts as metadata
-from nersemble_cli.core.download.fetch import LOCK_POLL, FileProgress, fetch
+from nersemble_cli.core.download.fetch import LOCK_POLL, FileProgress, Transfer, fetch
 from nersemble_cli.core.download.http import (
     ACCESS_REFUSED,
     NOT_THERE,
@@ -22,24 +21,33 @@ from nersemble_cli.core.download.http import (
     TransferError,
     ask_version,
     read_small,
+    with_retries,
 )
 from nersemble_cli.core.download.manifest import Manifest, Version
 from nersemble_cli.core.download.plan import FileStatus, local_status, totals
-from nersemble_cli.core.download.selection import Selection, Timesteps, select
+from nersemble_cli.core.download.selection import Selection, Timesteps, parse_selection, select
 from nersemble_cli.core.errors import InvalidInputError, NersembleError, UsageError
-from nersemble_cli.core.files import free_space, locked_part, part_path, replace_file, write_all
+from nersemble_cli.core.files import (
+    free_space,
+    locked_part,
+    part_path,
+    remove_empty_folders,
+    replace_file,
+    write_all,
+)
+from nersemble_cli.core.settings import find_folder, require_url
 from nersemble_cli.core.threads import Cancel, NullProgress, Progress, in_threads
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-# Files at a time. Small ones are all waiting and no work, for the server too, so more of them go at once.
+# Files at a time. Small ones are all waiting and no work, for the server too, so more of them are fetched at once.
 DEFAULT_WORKERS = 8
 DEFAULT_WORKERS_SMALL = 16
 # Threads that hang in the network longer than this after Ctrl-C are left behind, in seconds.
 GRACE = 1.0
-# To ask for the size of a file costs as much time as to fetch a small one: for those a guess will do, as long
-# as the disk has room for several times as much.
+# Asking for the size of a file takes as long as fetching a small one: for those an estimate will do, as long as
+# the disk has room for several times as much.
 WORTH_ASKING = 2_000_000
 PLENTY = 4
 PROBE_SIZE = 1024
@@ -50,7 +58,7 @@ _URL_HINT = "Compare the URL with the one in your access mail. If it has expired
 
 @dataclass(frozen=True)
 class Failure:
-    """A file that could not be had. `path` is its name below the benchmark folder."""
+    """A file that could not be downloaded. `path` is its name below the benchmark folder."""
 
     path: str
     reason: str
@@ -58,18 +66,24 @@ class Failure:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is wanted and what of it remains to be fetched. `folder` is the benchmark folder. To be closed."""
+    """The selected files and which of them remain to be fetched. `folder` is the benchmark folder. Close it."""
 
     benchmark: Benchmark
     folder: Path
     items: Sequence[FileStatus]
     manifest: Manifest
     notes: tuple[str, ...] = ()
+    created: Path | None = None  # the highest folder that was created for it
 
     @property
     def root(self) -> Path:
-        """Where the benchmark's own files lie."""
+        """The folder of the benchmark's own files."""
         return self.folder / self.benchmark.folder
+
+    @property
+    def todo(self) -> list[FileStatus]:
+        """The files that remain to be fetched."""
+        return [item for item in self.items if item.todo and not item.failure]
 
     @property
     def failures(self) -> list[Failure]:
@@ -78,31 +92,92 @@ class Plan:
 
     def close(self) -> None:
         self.manifest.close()
+        if self.created:
+            remove_empty_folders(self.root, self.created)
 
 
 @dataclass
 class Result:
-    """What a download did. `bytes` are those of the fetched files."""
+    """What a download did.
 
-    fetched: int = 0
+    `fetched` are the paths of the downloaded files, `bytes` their sizes together. `failures` are the files that
+    could not be downloaded, and why. `remaining` are the paths of what a dry run would have fetched. `notes` is
+    what else is worth knowing.
+    """
+
+    fetched: list[Path] = field(default_factory=list)
     bytes: int = 0
     failures: list[Failure] = field(default_factory=list)
+    remaining: list[Path] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
+
+
+def download(
+    benchmark: str,
+    folder: str | Path | None = None,
+    participants: Iterable[int | str] = (),
+    sequences: Iterable[str] = (),
+    serials: Iterable[str] = (),
+    assets: Iterable[str] = (),
+    pointcloud_frames: str | None = None,
+    url: str | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Downloads what is missing of a benchmark (`nvs`, `mono`, `svfr`). One file's failure stops no other.
+
+    `folder` is the benchmark folder (default: NERSEMBLE_BENCHMARK_FOLDER, else ./nersemble_benchmark). Empty
+    `participants`, `sequences`, `serials` and `assets` mean all (of the assets: the default ones).
+    `pointcloud_frames` are timesteps such as `"0,5,10-20"` or `"all"` (default: 0). `url` is the personal URL
+    (default: NERSEMBLE_BENCHMARK_URL), `workers` how many files to fetch at a time. With `overwrite`, files that
+    are there are fetched again; with `dry_run`, nothing is fetched or written. `progress` is called from any
+    thread.
+
+    Prints nothing. Raises `UsageError` for an unknown name, or a URL that is missing, wrong or outdated, and
+    `NersembleError` if the server cannot be reached or the disk is full.
+    """
+    task = get_benchmark(benchmark)
+    selection = parse_selection(task, map(str, participants), sequences, serials, assets, pointcloud_frames)
+    place = find_folder(None if folder is None else Path(folder))
+    with closing(Server(require_url(url), workers or default_workers(selection))) as server:
+        plan = prepare(selection, place, server, overwrite, dry_run, progress)
+        with closing(plan):
+            if not dry_run:
+                return run(plan, server, progress)
+            paths = [plan.root / item.file.path for item in plan.todo]
+            return Result(failures=plan.failures, remaining=paths, notes=plan.notes)
 
 
 def default_workers(selection: Selection) -> int:
-    """How many files of the selection to fetch at a time unless told."""
+    """How many files of the selection to fetch at a time by default."""
     names = selection.assets or [asset.name for asset in selection.benchmark.assets if asset.by_default]
     sizes = [asset.typical_size for asset in selection.benchmark.assets if asset.name in names]
     return DEFAULT_WORKERS if max(sizes) >= WORTH_ASKING else DEFAULT_WORKERS_SMALL
 
 
 def check_url(server: Server, benchmark: Benchmark) -> None:
-    """Fetches a few bytes of a file that must be there. Raises `NersembleError` if the URL is no good."""
-    path = METADATA if isinstance(benchmark, VideoBenchmark) else next(files(benchmark)).path
-    try:
-        read_small(server, f"{benchmark.folder}/{path}", Cancel(), PROBE_SIZE)
-    except TransferError as error:
-        raise _url_error(error) or NersembleError(f"{_sentence(error)}.", _URL_HINT) from None
+    """Fetches a few bytes of a file that must be there. Raises `NersembleError` if the server sends none."""
+    everything = [file.path for file in files(benchmark)]
+    certain = [METADATA] if isinstance(benchmark, VideoBenchmark) else []
+    problem = TransferError("the server sends nothing")
+
+    def probe(path: str) -> None:
+        cancel, name = Cancel(), f"{benchmark.folder}/{path}"
+        with_retries(lambda: read_small(server, name, cancel, PROBE_SIZE), server, cancel)
+
+    for path in [*certain, everything[0], everything[-1]]:
+        try:
+            probe(path)
+        except TransferError as error:
+            problem = error
+        else:
+            server.proven = True
+            return
+        if not (problem.foreign or problem.status in NOT_THERE):
+            break
+    raise _url_error(problem) or _foreign_error(problem) or NersembleError(f"{_sentence(problem)}.", _URL_HINT)
 
 
 def _sentence(error: NersembleError) -> str:
@@ -110,11 +185,23 @@ def _sentence(error: NersembleError) -> str:
 
 
 def _url_error(error: TransferError) -> NersembleError | None:
-    """The error that ends it all if this is the first thing that a server says, or if it says nothing."""
+    """The error that ends everything if this is the first thing that a server says, or if it says nothing."""
     if error.status in ACCESS_REFUSED:
         return UsageError(f"{_sentence(error)}: your benchmark URL is wrong or has expired.", _URL_HINT)
     if error.unreachable:
         return NersembleError(f"{_sentence(error)}.", f"Is this machine online? {_URL_HINT}")
+    return None
+
+
+def _foreign_error(error: TransferError) -> NersembleError | None:
+    """The error that ends everything if the server has no benchmark at this URL."""
+    if error.status in NOT_THERE:
+        what = f"The server has none of the benchmark's files (HTTP {error.status})"
+        return UsageError(f"{what}: your benchmark URL is wrong or outdated.", _URL_HINT)
+    if error.foreign:
+        what = f"The server sends no benchmark files: {error.message}"
+        hint = f"{_URL_HINT} A network that asks for a login in the browser answers like this, too."
+        return UsageError(f"{what}. Your benchmark URL is wrong or outdated.", hint)
     return None
 
 
@@ -126,24 +213,23 @@ def prepare(
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> Plan:
-    """Finds out what of the selection is in `folder` and what remains to be fetched.
+    """Finds out which selected files are in `folder` and which remain to be fetched.
 
-    Fetches metadata.json if it is not there and asks the server for what is not known of the files; that and
-    what it learns of files which something else fetched is kept in `folder`, but nothing with `dry_run`.
-    Raises `NersembleError` if the server refuses, and OSError.
+    Fetches metadata.json if it is missing and asks the server for what is not known of the files. That, and what
+    it learns of files that another tool downloaded, is kept in `folder`, but nothing with `dry_run`. Raises
+    `NersembleError` if the server refuses, and OSError.
     """
     progress = progress or NullProgress()
     benchmark = selection.benchmark
     root = folder / benchmark.folder
-    if not dry_run:
-        _make_folder(root)
+    created = None if dry_run else _make_folder(root)
     manifest = Manifest(root)
     try:
         items, notes = _look_up(selection, root, server, manifest, overwrite, dry_run, progress)
     except BaseException:
-        manifest.close()
+        Plan(benchmark, folder, (), manifest, created=created).close()
         raise
-    return Plan(benchmark, folder, items, manifest, notes)
+    return Plan(benchmark, folder, items, manifest, notes, created)
 
 
 def _look_up(
@@ -155,7 +241,7 @@ def _look_up(
     dry_run: bool,
     progress: Progress,
 ) -> tuple[list[FileStatus], tuple[str, ...]]:
-    """The wanted files, with what the server says of those it has to be asked for, and notes."""
+    """The selected files, with what the server says of those it has to be asked for, and notes."""
     benchmark = selection.benchmark
     timesteps, notes = _timesteps(benchmark, root, server, manifest, overwrite, dry_run)
     items = [local_status(file, root, manifest) for file in select(selection, timesteps)]
@@ -172,22 +258,25 @@ def _look_up(
     return [answered.get(item.file.path, item) for item in items], notes
 
 
-def _make_folder(root: Path) -> None:
+def _make_folder(root: Path) -> Path | None:
+    """Creates a folder. Returns the highest one that was missing, None if it was there."""
+    missing = [path for path in (root, *root.parents) if not path.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
         taken = next(path for path in (root, *root.parents) if path.exists() and not path.is_dir())
-        raise UsageError(
-            f"{taken} is a file, but a folder is wanted there.", "Choose another: -f FOLDER"
-        ) from None
+        raise UsageError(f"{taken} is a file, expected a folder.", "Choose another: -f FOLDER") from None
     except PermissionError as error:
         raise _not_writable(Path(error.filename or root).parent) from None
     if not os.access(root, os.W_OK | os.X_OK):
         raise _not_writable(root)
+    return missing[-1] if missing else None
 
 
 def _not_writable(folder: Path) -> UsageError:
-    return UsageError(f"The folder {folder} cannot be written to.", "Choose another (-f FOLDER), or its rights.")
+    return UsageError(
+        f"The folder {folder} cannot be written to.", "Choose another (-f FOLDER), or change its permissions."
+    )
 
 
 def _timesteps(
@@ -202,22 +291,23 @@ def _timesteps(
             if found := metadata.load_timesteps(benchmark, root.parent):
                 return found, ()
         except (OSError, InvalidInputError):
-            pass  # not there, or of no use: it is fetched (again)
+            pass  # unusable: it is fetched again
+    cancel = Cancel()
     try:
-        content = read_small(server, f"{benchmark.folder}/{METADATA}", Cancel())
-        found = metadata.parse_timesteps(benchmark, json.loads(content))
+        content = with_retries(
+            lambda: read_small(server, f"{benchmark.folder}/{METADATA}", cancel), server, cancel
+        )
+        found = metadata.parse_timesteps(benchmark, metadata.parse_json(content))
     except TransferError as error:
         if error.status in NOT_THERE:
             known = {key: range(n) for key, n in benchmark.n_frames.items()}
             return known, (f"The server has no {benchmark.folder}/{METADATA}: using the built-in frame counts.",)
         raise _url_error(error) or _no_metadata(benchmark, error.message) from None
-    except ValueError as error:
-        said = (
-            error.message if isinstance(error, NersembleError) else f"what the server sent is not JSON ({error})"
-        )
-        raise _no_metadata(benchmark, said) from None
+    except InvalidInputError as error:
+        raise _no_metadata(benchmark, f"what the server sent {error.message}") from None
+    server.proven = True
     if not dry_run:
-        with locked_part(path, lambda: Cancel().wait(LOCK_POLL)) as part:
+        with locked_part(path, lambda: cancel.wait(LOCK_POLL)) as part:
             part.truncate(0)
             write_all(part, content)
             part.close()
@@ -228,28 +318,32 @@ def _timesteps(
 
 def _no_metadata(benchmark: Benchmark, reason: str) -> NersembleError:
     return NersembleError(
-        f"{benchmark.folder}/{METADATA} could not be had: {reason}.", f"Try again later. {_URL_HINT}"
+        f"{benchmark.folder}/{METADATA} could not be downloaded: {reason}.", f"Try again later. {_URL_HINT}"
     )
 
 
 def _in_parallel(
-    work: Callable[[T, Cancel], R], items: Sequence[T], server: Server
+    work: Callable[[T, Cancel], R], items: Sequence[T], benchmark: Benchmark, server: Server
 ) -> Iterator[tuple[T, R | TransferError]]:
-    """Yields (item, result), or the reason why there is none. Raises what ends it all: a URL that is no good,
-    a full disk."""
+    """Yields (item, result), or the reason why there is none.
+
+    Raises what ends everything: a URL that is wrong or outdated, a proxy that cannot be used, a full disk.
+    """
 
     def guarded(item: T, cancel: Cancel) -> R | TransferError | OSError:
         try:
             return work(item, cancel)
         except (TransferError, OSError) as error:
             return error
+        except (NersembleError, MemoryError):
+            raise
+        except Exception as error:  # a surprise with one file; its text is not ours and could show the URL
+            return TransferError(f"unexpected {type(error).__name__} (a bug in nersemble)", again=False)
 
     with closing(in_threads(guarded, items, server.connections, grace=GRACE)) as results:
         for item, result in results:
             if isinstance(result, TransferError):
-                fatal = None if server.granted else _url_error(result)
-                if fatal:
-                    raise fatal
+                _check_verdict(result, benchmark, server)
                 yield item, result
             elif isinstance(result, OSError):
                 if result.errno in _DISK_ERRORS:
@@ -259,18 +353,31 @@ def _in_parallel(
                 yield item, result
 
 
+def _check_verdict(error: TransferError, benchmark: Benchmark, server: Server) -> None:
+    """Raises an error if a server that has never sent a file of the benchmark never will.
+
+    One file may be missing or wrong: before the URL is blamed, files are tried that must be there.
+    """
+    if server.proven:
+        return
+    if fatal := _url_error(error):
+        raise fatal
+    if error.foreign or error.status in NOT_THERE:
+        check_url(server, benchmark)
+
+
 def _disk_error(error: OSError) -> NersembleError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         what, do = "The disk is full", "Free some space, or choose another folder (-f FOLDER)"
     else:
         what, do = f"The disk cannot be written to ({error.strerror})", "Choose another folder (-f FOLDER)"
-    return NersembleError(f"{what}.", f"{do}. What has arrived is kept: the same command goes on from there.")
+    return NersembleError(f"{what}.", f"{do}. What has arrived is kept: run the same command to resume.")
 
 
 def _cannot_write(error: OSError) -> str:
     if isinstance(error, IsADirectoryError):
         return f"there is a folder at {error.filename2 or error.filename}: move it away"
-    return f"it cannot be written: {error.strerror} ({error.filename})"
+    return f"it cannot be written: {error.strerror or error} ({error.filename or 'unknown file'})"
 
 
 def _ask(
@@ -281,17 +388,24 @@ def _ask(
     manifest: Manifest,
     dry_run: bool,
 ) -> Iterator[FileStatus]:
-    """The items with their sizes on the server; files that are not listed in the manifest are compared."""
+    """The items with their sizes on the server; files that are not listed in the manifest are compared.
+
+    The size of a file that is fetched anyway is only good to know, so that it is asked for once, and a failure is
+    left to the download of the file.
+    """
     if items:
         progress.start("asking the server", len(items), "files")
 
     def ask(item: FileStatus, cancel: Cancel) -> Version:
-        return ask_version(server, f"{benchmark.folder}/{item.file.path}", cancel)
+        def attempt() -> Version:
+            return ask_version(server, f"{benchmark.folder}/{item.file.path}", cancel)
 
-    for item, answer in _in_parallel(ask, items, server):
+        return with_retries(attempt, server, cancel) if dry_run or not item.todo else attempt()
+
+    for item, answer in _in_parallel(ask, items, benchmark, server):
         progress.advance()
         if isinstance(answer, TransferError):
-            yield replace(item, failure=answer.message)
+            yield item if item.todo and not dry_run else replace(item, failure=answer.message)
         elif item.here == "unlisted" and not item.todo:
             same = answer.size is None or answer.size == item.size_here
             if same and not dry_run:
@@ -308,7 +422,7 @@ def check_space(plan: Plan) -> None:
     free = free_space(plan.folder)
     if needed > free:
         raise NersembleError(
-            f"The disk has not enough room: {needed:,} bytes remain, {free:,} are free at {plan.folder}.",
+            f"Not enough disk space: {needed:,} bytes remain to be fetched, {free:,} are free at {plan.folder}.",
             "Free some space, choose another folder (-f FOLDER), or fewer participants or assets (-p, -a).",
         )
 
@@ -321,15 +435,15 @@ def run(plan: Plan, server: Server, progress: Progress | None = None) -> Result:
     """
     progress = progress or NullProgress()
     check_space(plan)
-    result = Result(failures=plan.failures)
-    todo = [item for item in plan.items if item.todo and not item.failure]
+    result = Result(failures=plan.failures, notes=plan.notes)
+    todo = plan.todo
     if not todo:
         return result
     progress.start("", sum(item.to_come for item in todo), "bytes")
     waits: list[int] = []  # one entry for each file that waits; lists need no lock
 
     def show() -> None:
-        done = result.fetched + len(result.failures) - len(plan.failures)
+        done = len(result.fetched) + len(result.failures) - len(plan.failures)
         pause = f", {len(waits)} waiting for the server" if waits else ""
         progress.retitle(f"{done}/{len(todo)} files{pause}")
 
@@ -341,19 +455,21 @@ def run(plan: Plan, server: Server, progress: Progress | None = None) -> Result:
         show()
 
     def get(item: FileStatus, cancel: Cancel) -> Version:
-        name = item.file.path
-        target = plan.root / name
         if item.here == "folder":
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
-        gauge = FileProgress(progress, item.to_come)
-        return fetch(server, f"{plan.benchmark.folder}/{name}", target, name, plan.manifest, cancel, gauge, wait)
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(plan.root / item.file.path))
+        bar = FileProgress(progress, item.to_come)
+        return fetch(Transfer(server, item.file, plan.root, plan.manifest, cancel, bar, wait))
 
     show()
-    for item, got in _in_parallel(get, todo, server):
-        if isinstance(got, TransferError):
-            result.failures.append(Failure(f"{plan.benchmark.folder}/{item.file.path}", got.message))
-        else:
-            result.fetched += 1
-            result.bytes += got.size or 0
-        show()
+    try:
+        for item, got in _in_parallel(get, todo, plan.benchmark, server):
+            if isinstance(got, TransferError):
+                result.failures.append(Failure(f"{plan.benchmark.folder}/{item.file.path}", got.message))
+            else:
+                result.fetched.append(plan.root / item.file.path)
+                result.bytes += got.size or 0
+            show()
+    finally:
+        for item in todo:
+            remove_empty_folders((plan.root / item.file.path).parent, plan.root)
     return result

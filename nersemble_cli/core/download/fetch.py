@@ -1,33 +1,38 @@
-"""Getting single files over HTTP: resumed, retried, checked, and at their final names only when complete."""
+"""Downloading one file: resumed, retried, checked, and at its final name only when it is complete."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
-from nersemble_cli.core.download.http import CHUNK, Server, TransferError, _checking, version_of, with_retries
+from nersemble_cli.core.benchmarks import BenchmarkFile
+from nersemble_cli.core.download.contents import check_content
+from nersemble_cli.core.download.http import (
+    CHUNK,
+    SMALL_SIZE,
+    Answer,
+    Server,
+    TransferError,
+    checking,
+    with_retries,
+)
 from nersemble_cli.core.download.manifest import Manifest, Version
 from nersemble_cli.core.errors import NersembleError
 from nersemble_cli.core.files import locked_part, part_path, replace_file, write_all
-from nersemble_cli.core.formats.sniff import HEAD_SIZE, check_file, check_head
+from nersemble_cli.core.formats.sniff import HEAD_SIZE, check_head
 from nersemble_cli.core.threads import Cancel, Progress
 
-if TYPE_CHECKING:
-    import requests
-
-
-SMALL_CHUNK = 1 << 16
 WORTH_RESUMING = 1 << 20  # bytes; smaller files start again
 LOCK_POLL = 0.1  # seconds
+LARGEST = 20  # times the typical size of the asset (and `SMALL_SIZE`): what the server may send at most
 
 
 class FileProgress:
-    """Tells the progress about one file: bytes that arrived, and corrections of what is still to come."""
+    """Reports the progress of one file: bytes that arrived, and corrections of how many are still to come."""
 
     def __init__(self, progress: Progress, expected: int) -> None:
         self._progress = progress
@@ -42,42 +47,70 @@ class FileProgress:
         self._outstanding -= n
 
 
-def fetch(
-    server: Server,
-    path: str,
-    target: Path,
-    name: str,
-    manifest: Manifest,
-    cancel: Cancel,
-    gauge: FileProgress,
-    waiting: Callable[[bool], None] = lambda starts: None,
-) -> Version:
-    """Fetches `path` of the server to `target`, which the manifest knows as `name`; resumes what is begun.
+@dataclass(frozen=True)
+class Transfer:
+    """One file on its way from the server into the benchmark folder.
 
-    `target` is replaced by a complete and checked file or not at all. If another process fetches the same
-    file at the same time, its result is waited for and taken. Raises `TransferError`, or OSError if the file
-    cannot be written; what has arrived by then stays in the `.part`.
+    `folder` is the benchmark's own folder on disk. `waiting` is called like that of `with_retries`.
     """
+
+    server: Server
+    file: BenchmarkFile
+    folder: Path
+    manifest: Manifest
+    cancel: Cancel
+    progress: FileProgress
+    waiting: Callable[[bool], None] = lambda starts: None
+
+    @property
+    def name(self) -> str:
+        """The file's name in the manifest, and below `folder`."""
+        return self.file.path
+
+    @property
+    def target(self) -> Path:
+        """Where the file is put once it is complete."""
+        return self.folder / self.name
+
+    @property
+    def url_path(self) -> str:
+        """The file's name below the server's URL."""
+        return f"{self.file.benchmark.folder}/{self.name}"
+
+    @property
+    def limit(self) -> int:
+        """More bytes than this are not the file."""
+        return LARGEST * self.file.asset.typical_size + SMALL_SIZE
+
+
+def fetch(transfer: Transfer) -> Version:
+    """Downloads a file, resuming what an earlier attempt left.
+
+    The target is replaced by a complete and checked file or not at all. If another process fetches the same file
+    at the same time, its result is waited for and used. Raises `TransferError`, or OSError if the file cannot be
+    written; what has arrived by then stays in the `.part`.
+    """
+    name, target, manifest = transfer.name, transfer.target, transfer.manifest
     before = manifest.file(name)
-    with locked_part(target, lambda: cancel.wait(LOCK_POLL)) as part:
+    with locked_part(target, lambda: transfer.cancel.wait(LOCK_POLL)) as part:
         manifest.refresh()
         now = manifest.file(name)
         if now is not None and now is not before and target.is_file() and target.stat().st_size == now.size:
-            part_path(target).unlink()
-            gauge.to_come(0)
+            _remove_part(part, target)
+            transfer.progress.to_come(0)
             return now
         try:
             version = with_retries(
-                lambda: _attempt(server, path, part, target, name, manifest, cancel, gauge),
-                server,
-                cancel,
+                lambda: _attempt(transfer, part),
+                transfer.server,
+                transfer.cancel,
                 mark=lambda: part.seek(0, os.SEEK_END),
-                waiting=waiting,
+                waiting=transfer.waiting,
             )
         except NersembleError:
-            gauge.to_come(0)
+            transfer.progress.to_come(0)
             if part.seek(0, os.SEEK_END) == 0:
-                part_path(target).unlink()
+                _remove_part(part, target)
             raise
         part.close()  # Windows cannot rename an open file
         replace_file(part_path(target), target)  # still locked: nobody takes the complete file for a part
@@ -85,102 +118,93 @@ def fetch(
         return version
 
 
-def _attempt(
-    server: Server,
-    path: str,
-    part: BinaryIO,
-    target: Path,
-    name: str,
-    manifest: Manifest,
-    cancel: Cancel,
-    gauge: FileProgress,
-) -> Version:
+def _remove_part(part: BinaryIO, target: Path) -> None:
+    part.close()  # Windows cannot remove an open file
+    part_path(target).unlink()
+
+
+def _attempt(transfer: Transfer, part: BinaryIO) -> Version:
     """One request for what is missing of `part`. Raises `TransferError` if that is not complete afterwards."""
-    begun = manifest.part(name)
-    start, digest, headers = 0, hashlib.sha256(), {}
+    begun = transfer.manifest.part(transfer.name)
+    start, headers = 0, {}
     if begun and begun.size and begun.validator:
-        # If all bytes are there, the last one is asked for again: the answer tells whether they still hold.
-        start = min(part.seek(0, os.SEEK_END), begun.size - 1)
-    if begun and begun.validator and start:
-        headers = {"Range": f"bytes={start}-", "If-Range": begun.validator}
-        _hash_start(part, start, digest, cancel)
-    with server.request("GET", path, headers) as response:
-        version = version_of(response)
-        if response.status_code == 200:
-            start, digest = 0, hashlib.sha256()
-            if version.size is None or version.size >= WORTH_RESUMING:
-                _cut(part, 0)  # first: what is there is no beginning of this version
-                manifest.add_part(name, version)
-        elif not _continues(response, start, begun, version):
-            _cut(part, 0)
-            raise TransferError("it changed on the server while it was fetched")
-        if version.size is None and response.headers.get("Transfer-Encoding", "").lower() != "chunked":
-            raise TransferError("the server does not say how long it is", again=False)
-        _cut(part, start)
-        if version.size is not None:
-            gauge.to_come(version.size - start)
-        position = start
-        for chunk in _chunks(response, version.size):
-            if position == 0:
-                with _checking(again=False):
-                    check_head(name, chunk[:HEAD_SIZE])
-            write_all(part, chunk)
-            digest.update(chunk)
-            position += len(chunk)
-            gauge.arrived(len(chunk))
-            cancel.check()
-    if version.size is not None and position != version.size:
-        raise TransferError(f"the connection broke off after {position:,} of {version.size:,} bytes")
+        # If all bytes are there, the last one is asked for again: the answer tells whether they are still valid.
+        start = max(0, min(part.seek(0, os.SEEK_END), begun.size - 1))
+        if start:
+            headers = {"Range": f"bytes={start}-", "If-Range": begun.validator}
+    with transfer.server.request("GET", transfer.url_path, headers) as answer:
+        start = _agreed_start(transfer, part, answer, start, begun)
+        digest = _hash_of(part, start, transfer.cancel)
+        position = _receive(transfer, part, answer, start, digest)
+    if answer.size is not None and position != answer.size:
+        raise TransferError(f"the connection broke off after {position:,} of {answer.size:,} bytes")
     try:
-        with _checking(again=True):
-            check_file(part, name)
+        with checking(transfer.name, again=True):
+            check_content(part, transfer.name)
     except TransferError:
         _cut(part, 0)
         raise
-    return replace(version, size=position, sha256=digest.hexdigest())
+    transfer.server.proven = True
+    return replace(answer.version, size=position, sha256=digest.hexdigest())
+
+
+def _agreed_start(transfer: Transfer, part: BinaryIO, answer: Answer, asked: int, begun: Version | None) -> int:
+    """Where the body of the answer continues the part, which is cut off there. 0 for a body from the beginning.
+
+    Raises `TransferError` if it does not continue it.
+    """
+    if answer.start == 0:
+        if not answer.has_end:
+            raise TransferError("the server does not say how long it is", again=False)
+        if answer.size is None or answer.size >= WORTH_RESUMING:
+            _cut(part, 0)  # first: what is there is not the beginning of this version
+            transfer.manifest.add_part(transfer.name, answer.version)
+    elif answer.start is None or answer.start != asked or not begun or not answer.version.vouches_for(begun):
+        _cut(part, 0)
+        raise TransferError("it changed on the server while it was fetched")
+    if answer.size is not None and answer.size > transfer.limit:
+        raise TransferError(f"the server wants to send {answer.size:,} bytes, far more than it has", again=False)
+    _cut(part, answer.start)
+    if answer.size is not None:
+        transfer.progress.to_come(answer.size - answer.start)
+    return answer.start
+
+
+def _receive(transfer: Transfer, part: BinaryIO, answer: Answer, start: int, digest: hashlib._Hash) -> int:
+    """Appends the body to the part. Returns the size of the part (bytes)."""
+    position = start
+    small = answer.size is not None and answer.size < WORTH_RESUMING
+    # A small file that takes longer than a large one may pause is not worth waiting for.
+    for chunk in answer.chunks(transfer.cancel, transfer.server.retry.read_timeout if small else None):
+        if position == 0:
+            with checking(transfer.name, again=False):
+                check_head(transfer.name, chunk[:HEAD_SIZE])
+        if position + len(chunk) > transfer.limit:
+            _cut(part, 0)
+            raise TransferError(f"the server sends more than {transfer.limit:,} bytes of it", again=False)
+        write_all(part, chunk)
+        digest.update(chunk)
+        position += len(chunk)
+        transfer.progress.arrived(len(chunk))
+        transfer.cancel.check()
+    return position
 
 
 def _cut(part: BinaryIO, size: int) -> None:
-    """Cuts a part off at `size` bytes, if it is longer, and goes there. If it is not it is left alone: ext4 writes
-    a file that was once truncated to the disk before it closes it, which costs seconds for a large one."""
+    """Cuts a part off at `size` bytes, if it is longer, and seeks to its end. A shorter one is left alone: ext4
+    writes a file that was once truncated to the disk before it closes it, which costs seconds for a large one."""
     if part.seek(0, os.SEEK_END) > size:
         part.truncate(size)
         part.seek(size)
 
 
-def _chunks(response: requests.Response, size: int | None) -> Iterator[bytes]:
-    """The body in pieces, of which the first has all of the file's head. Large files come as they arrive: of what
-    comes before a connection breaks nothing is lost."""
-    raw = response.raw
-    if size is not None and size < WORTH_RESUMING:
-        yield raw.read(decode_content=True)
-    elif size is None or not hasattr(raw, "read1"):  # of unknown length, or urllib3 before 2.1
-        yield from raw.stream(SMALL_CHUNK, decode_content=True)
-    else:
-        first = b""
-        while len(first) < HEAD_SIZE and (chunk := raw.read1(CHUNK)):
-            first += chunk
-        yield first
-        while chunk := raw.read1(CHUNK):
-            yield chunk
-
-
-def _continues(response: requests.Response, start: int, begun: Version | None, version: Version) -> bool:
-    """Whether a 206 goes on exactly where our part ends (a 416 never does), with the same version of the file."""
-    range_start = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    return (
-        response.status_code == 206
-        and begun is not None
-        and range_start is not None
-        and int(range_start[1]) == start
-        and not version.differs(begun)
-    )
-
-
-def _hash_start(part: BinaryIO, length: int, digest: hashlib._Hash, cancel: Cancel) -> None:
+def _hash_of(part: BinaryIO, length: int, cancel: Cancel) -> hashlib._Hash:
+    """The sha256 of the first `length` bytes, to be updated; `part` is left after them."""
+    digest = hashlib.sha256()
     part.seek(0)
     left = length
     while left and (chunk := part.read(min(CHUNK, left))):
         cancel.check()
         digest.update(chunk)
         left -= len(chunk)
+    return digest

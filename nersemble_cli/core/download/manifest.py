@@ -1,4 +1,4 @@
-"""What was fetched into a benchmark folder, remembered there, so that it need not be asked for again."""
+"""The record of what was downloaded into a benchmark folder, so that the server need not be asked again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILE_NAME = ".nersemble-manifest.jsonl"
 class Version:
     """One version of a file on the server: its size in bytes and what tells it from others.
 
-    `sha256` is computed while the file arrives; None for a part, and for a file that something else fetched
+    `sha256` is computed while the file arrives. It is None for a part, and for a file that another tool downloaded
     (which was compared with the server by size).
     """
 
@@ -34,22 +34,30 @@ class Version:
             return self.etag
         return self.last_modified
 
-    def differs(self, other: Version) -> bool:
-        """Whether something that both know is not the same."""
-        pairs = (
-            (self.size, other.size),
-            (self.etag, other.etag),
-            (self.last_modified, other.last_modified),
-        )
-        return any(a is not None and b is not None and a != b for a, b in pairs)
+    def vouches_for(self, other: Version) -> bool:
+        """Whether both are certainly the same version: size and ETag or date, as far as both have them."""
+        pairs = [(self.etag, other.etag), (self.last_modified, other.last_modified)]
+        known = [(a, b) for a, b in pairs if a is not None and b is not None]
+        return bool(known) and all(a == b for a, b in known) and self.size is not None and self.size == other.size
+
+    @classmethod
+    def from_json(cls, entry: dict[str, object]) -> Version:
+        """Raises ValueError for a value of a wrong type, and TypeError for an unknown key."""
+        size = entry.get("size")
+        if size is not None and (type(size) is not int or size < 0):
+            raise ValueError(size)
+        if any(
+            not isinstance(value, str) or not value.isprintable() for key, value in entry.items() if key != "size"
+        ):
+            raise ValueError(entry)
+        return cls(**{"size": None, **entry})  # type: ignore[arg-type]
 
 
 class Manifest:
     """The versions of the files of one benchmark, by their names below its folder.
 
-    A text file with one JSON object per line, which is only ever appended to, one line at a time: an
-    interruption costs nothing, and several processes can write it at once. The last line of a name counts.
-    To be closed after use.
+    A text file with one JSON object per line. Lines are only ever appended, one at a time, so that an interruption
+    costs nothing and several processes can write at once. The last line of a name counts. Close it after use.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -64,7 +72,7 @@ class Manifest:
     def refresh(self) -> None:
         """Takes in what other processes have written in the meantime."""
         with self._lock, contextlib.suppress(FileNotFoundError):
-            if self.path.stat().st_size == self._read_to:
+            if not self.path.is_file() or self.path.stat().st_size == self._read_to:
                 return
             with self.path.open("rb") as file:
                 file.seek(self._read_to)
@@ -79,8 +87,8 @@ class Manifest:
             entry = json.loads(line)
             versions = self._parts if entry.pop("part", False) else self._files
             name = str(entry.pop("path"))
-            versions[name] = Version(**entry)
-        except (ValueError, TypeError, AttributeError, KeyError):
+            versions[name] = Version.from_json(entry)
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
             pass  # a damaged line: its file is compared with the server, like any that is not listed
 
     def file(self, name: str) -> Version | None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from nersemble_cli.core.benchmarks import BENCHMARKS, Benchmark, BenchmarkFile, VideoBenchmark, files
 from nersemble_cli.core.data import frame_counts as metadata
+from nersemble_cli.core.download.contents import check_content
 from nersemble_cli.core.download.manifest import Manifest
 from nersemble_cli.core.download.plan import FileStatus, fetch_command, local_status
 from nersemble_cli.core.errors import InvalidInputError
-from nersemble_cli.core.formats.sniff import check_file
 from nersemble_cli.core.settings import DEFAULT_FOLDER
 from nersemble_cli.core.threads import Cancel, NullProgress, Progress, cpu_count, in_threads
 
@@ -146,7 +146,7 @@ def verify(overview: Overview, progress: Progress | None = None, workers: int | 
 def _flaw(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
-            check_file(file, path.name)
+            check_content(file, path.name)
     except InvalidInputError as error:
         return error.message
     return None

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import io
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import requests
 
 from nersemble_cli.core.benchmarks import MONO, NVS
 from nersemble_cli.core.data.frame_counts import frame_counts
+from nersemble_cli.core.download import http
 from tests import made_up
+from tests.fault_server import Fault, FaultServer
 
 
 def write_tracking(folder: Path, participant: int, sequence: str, n: int) -> None:
@@ -37,26 +38,84 @@ def test_metadata_comes_before_tracking(folder: Path, tmp_path: Path) -> None:
     assert frame_counts(MONO, tmp_path).get(393, "FREE") == made_up.N_FRAMES
 
 
-def test_server_is_asked_only_for_what_is_not_at_hand(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests, "get", lambda *_, **__: pytest.fail("asked the server"))
-    assert frame_counts(NVS, folder, "https://secret.example/key").get(388, "GLASSES") == made_up.N_FRAMES
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    server = FaultServer()
+    yield server
+    server.close()
 
 
-def test_server_s_counts_come_before_the_built_in_ones(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    response = requests.Response()
-    response.status_code = 200
-    response.raw = io.BytesIO((folder / "nvs" / "metadata.json").read_bytes())
-    monkeypatch.setattr(requests, "get", lambda *_, **__: response)
-    counts = frame_counts(NVS, None, "https://secret.example/key")
+def test_server_is_asked_only_for_what_is_not_at_hand(folder: Path, server: FaultServer) -> None:
+    assert frame_counts(NVS, folder, server.url).get(388, "GLASSES") == made_up.N_FRAMES
+    assert server.log == []
+
+
+def test_server_s_counts_come_before_the_built_in_ones(folder: Path, server: FaultServer) -> None:
+    server.served["nvs/metadata.json"] = (folder / "nvs" / "metadata.json").read_bytes()
+    counts = frame_counts(NVS, None, server.url)
     assert (counts.get(388, "GLASSES"), counts.sources) == (made_up.N_FRAMES, ("the server's metadata.json",))
 
 
-def test_unreachable_server_is_noted_without_its_url(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(url: str, **_: object) -> None:
-        raise requests.ConnectionError(f"no route to {url}")
-
-    monkeypatch.setattr(requests, "get", fail)
-    counts = frame_counts(NVS, None, "https://secret.example/key")
+def noted(server: FaultServer) -> str:
+    """What is noted of a server whose answer cannot be used. The built-in counts serve instead."""
+    counts = frame_counts(NVS, None, server.url)
     assert counts.get(388, "GLASSES") == 1118
-    assert "ConnectionError" in counts.notes[0]
-    assert "secret" not in counts.notes[0]
+    (note,) = counts.notes
+    assert "s3cret" not in note
+    return note
+
+
+def test_unreachable_server_is_noted_without_its_url(server: FaultServer) -> None:
+    server.close()
+    assert "refuses the connection" in noted(server)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"<html>login</html>", "web page"),
+        (b'{"error": "quota exceeded"}', "not the metadata.json of nvs"),
+        (b"[" * 100_000, "depth"),
+        (b'{"sequences": {"388": {"sequence_name": "GLASSES", "timesteps": [1e999]}}}', "expected a number"),
+        (b'{"participants_metadata": {"388": {"sequences_metadata": {"GLASSES": {"n_frames": 1%s}}}}}' % (b"0" * 30),
+         "expected a number"),
+        (b'{"participants_metadata": {"388": {"sequences_metadata": {"GLASSES": {"n_frames": -1}}}}}', "number"),
+        (b'{"participants_metadata": {"388": {"sequences_metadata": {"GLASSES": {"n_frames": 1.5}}}}}', "whole"),
+        (b'{"participants_metadata": {"388": {"sequences_metadata": {"GLASSES": {"n_frames": NaN}}}}}', "number"),
+        (b'{"sequences": {"388": {"sequence_name": "GLASSES", "timesteps": "123"}}}', "expected a list"),
+        (b'{"sequences": {"388": {"sequence_name": "GLASSES", "timesteps": [1, 1]}}}', "twice"),
+        (rb'{"sequences": {"\u00b2": {"sequence_name": "GLASSES", "timesteps": [0]}}}', "ValueError"),
+        (b'{"sequences": [%s' % (b"9" * 5000), "not JSON"),
+        (b"\xff\xfe", "begins with"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_makes_no_sense_is_noted(content: bytes, reason: str, server: FaultServer) -> None:
+    server.served["nvs/metadata.json"] = content
+    assert reason in noted(server)
+
+
+def test_json_may_have_a_byte_order_mark(folder: Path, server: FaultServer) -> None:
+    server.served["nvs/metadata.json"] = b"\xef\xbb\xbf" + (folder / "nvs" / "metadata.json").read_bytes()
+    assert frame_counts(NVS, None, server.url).get(388, "GLASSES") == made_up.N_FRAMES
+
+
+def test_a_server_that_sends_byte_by_byte_is_given_up(
+    folder: Path, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "SMALL_SECONDS", 0.2)
+    server.served["nvs/metadata.json"] = (folder / "nvs" / "metadata.json").read_bytes()
+    server.always["*"] = Fault(stall_after=100)
+    assert "0.2 s" in noted(server)
+
+
+def test_a_body_that_is_far_too_large_is_not_read(server: FaultServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "SMALL_SIZE", 1000)
+    server.served["nvs/metadata.json"] = b"{" + b" " * 1_000_000
+    assert "more than 1,000 bytes" in noted(server)
+
+
+def test_certificates_that_are_missing_end_no_offline_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nonexistent/ca.pem")
+    counts = frame_counts(NVS, None, "https://127.0.0.1:9/s3cret")
+    assert counts.get(388, "GLASSES") == 1118
+    assert "The CA bundle in REQUESTS_CA_BUNDLE does not exist" in counts.notes[0]
