@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import warnings
@@ -145,11 +146,29 @@ def test_shell_lines_run(name: str, server: FaultServer, workplace: Path) -> Non
             continue
         assert line.startswith("nersemble "), f"{name} shows what no test runs: {line}"
         place = workplace / ("download" if line.startswith("nersemble download") else "demo")
+        if line.startswith("nersemble view"):
+            assert view(line, place, environment) == 130
+            continue
         done = subprocess.run(
             ["bash", "-c", f"{line}\nexit $?"], cwd=place, env=environment, capture_output=True, text=True,
             timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{name}: {line}: {done.stdout}{done.stderr}"
+
+
+def view(line: str, place: Path, environment: dict[str, str]) -> int:
+    """Runs the viewer until it has told its address, and ends it as a user does."""
+    pytest.importorskip("viser")
+    viewer = subprocess.Popen(
+        ["bash", "-c", f"exec {line} --no-browser"], cwd=place, env=environment | {"PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    with viewer:
+        assert viewer.stdout is not None
+        assert any("http://" in row for row in viewer.stdout), f"{line} tells no address"
+        viewer.send_signal(signal.SIGINT)
+        viewer.stdout.read()
+    return viewer.returncode
 
 
 @pytest.mark.parametrize("name", with_blocks("console"))

@@ -29,9 +29,11 @@ PACKAGES = {"cv2": "opencv-python", "dotenv": "python-dotenv", "ffmpeg": "ffmpeg
 class _InOrderOfUse(options.Group):
     """Lists the commands in the order in which they are used; Typer would put groups first."""
 
+    ORDER = ("download", "inspect", "visualize", "view", "export", "score", "pack", "validate")
+
     def list_commands(self, ctx: Any) -> list[str]:
-        first = ["download", "inspect", "visualize", "view"]
-        return [*first, *(name for name in super().list_commands(ctx) if name not in first)]
+        names = super().list_commands(ctx)
+        return sorted(names, key=lambda name: self.ORDER.index(name) if name in self.ORDER else len(self.ORDER))
 
 
 app = typer.Typer(

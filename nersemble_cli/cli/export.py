@@ -114,7 +114,9 @@ def nerfstudio(
     dry_run: DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Write transforms.json for nerfstudio.
+    """Write what nerfstudio reads.
+
+    Images, masks, transforms.json and points.
 
     Beside it are transforms_train.json, _val and _test for 4DGaussians and other readers of D-NeRF's format.
     """

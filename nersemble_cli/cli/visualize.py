@@ -95,7 +95,7 @@ app = typer.Typer(
 
 @app.callback()
 def visualize() -> None:
-    """Show cameras, FLAME meshes, point clouds and meshes.
+    """Draw cameras, FLAME, points and meshes.
 
     In a window, or as a picture, a page, a model or a video.
     """
