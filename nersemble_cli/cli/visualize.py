@@ -338,6 +338,7 @@ def mesh(
         path.name,
         lambda options: mesh_scene(geometry.vertices, geometry.faces, points, path.name, options),
         geometry=lambda target: target.write_bytes(mesh_to_ply(geometry.vertices, geometry.faces)),
+        unit="",
     )
     try:
         _deliver(drawing, output, path.stem, size, background, out)

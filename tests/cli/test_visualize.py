@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 import trimesh
 
@@ -137,6 +138,81 @@ def test_ply_of_flame_and_of_a_point_cloud_need_no_opengl(
     assert len(trimesh.load("head.ply", process=False).vertices) == FLAME_VERTEX_COUNT
     assert run("visualize", "pointcloud", "388", "-o", "cloud.ply").status == 0
     assert b"property float nx" in Path("cloud.ply").read_bytes()[:500]
+
+
+@pytest.mark.usefixtures("drawing")
+def test_names_of_files_are_names(run: Run, synthetic: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "TURN_FRAMES", 2)
+    Path("12:30").mkdir()
+    assert run("visualize", "cameras", "388", "-o", "12:30/X.PNG", *SIZE).out == "12:30/X.PNG\n"
+    assert read_rgb(Path("12:30/X.PNG")).shape == (180, 240, 3)
+    assert run("visualize", "cameras", "388", "-o", "a:b.Mp4", *SIZE).out == "a:b.Mp4\n"
+    assert n_frames(Path("a:b.Mp4").absolute()) == 2
+
+
+@pytest.mark.usefixtures("drawing")
+@pytest.mark.parametrize("overlay", ["points", "wireframe", "shaded"])
+def test_flame_over_any_camera(overlay: str, run: Run, flame_model: Path) -> None:
+    arguments = ("-s", "EXP-1-head", "-c", "222200046", "--overlay", overlay, "--opacity", "0.5")
+    result = run(
+        "visualize", "flame", "393", *arguments, "--flame-model", flame_model.parent, "-o", "a.png", *SIZE
+    )
+    assert (result.status, result.out) == (0, "a.png\n"), result.err
+    assert "222200046 is held out" in result.err
+    assert read_rgb(Path("a.png")).std() > 5
+
+
+@pytest.mark.usefixtures("drawing")
+def test_a_mesh(run: Run) -> None:
+    ball = trimesh.creation.icosphere(2, 0.1)
+    ball.export("ball.ply")
+    np.save("landmarks.npy", np.array([[x, 0.02 * (x > 0), 0.1] for x in np.linspace(-0.05, 0.05, 7)]))
+    result = run("visualize", "mesh", "ball.ply", "--landmarks", "landmarks.npy", "-o", "a.png", *SIZE)
+    assert (result.status, result.out, result.err) == (0, "a.png\n", "")
+    assert read_rgb(Path("a.png")).std() > 5
+    assert run("visualize", "mesh", "ball.ply", "-o", "copy.ply").status == 0
+    assert len(trimesh.load("copy.ply", process=False).vertices) == len(ball.vertices)
+
+
+@pytest.mark.usefixtures("drawing")
+def test_files_that_are_not_a_mesh_or_landmarks(run: Run) -> None:
+    trimesh.creation.icosphere(1).export("ball.ply")
+    np.save("68.npy", np.zeros((68, 3)))
+    np.save("words.npy", np.array(["a"]))
+    for arguments, said in (
+        (("68.npy",), "68.npy"),
+        (("nowhere.ply",), "No such file"),
+        (("ball.ply", "--landmarks", "ball.ply"), "ball.ply"),
+        (("ball.ply", "--landmarks", "68.npy"), "(7, 3)"),
+        (("ball.ply", "--landmarks", "words.npy"), "not numbers"),
+    ):
+        result = run("visualize", "mesh", *arguments, "-o", "a.png")
+        assert result.status == 2 and said in result.err and "Unexpected" not in result.err
+    assert not Path("a.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "arguments"),
+    [
+        ("pyvista", "pyvista", ("cameras", "388", "-o", "a.png")),
+        ("vtkmodules", "vtk", ("pointcloud", "388")),
+        ("trimesh", "trimesh", ("cameras", "388", "-o", "a.glb")),
+        ("trimesh", "trimesh", ("mesh", "ball.ply", "-o", "a.png")),
+        ("cv2", "opencv-python", ("pointcloud", "388", "-o", "a.html")),
+    ],
+)
+def test_packages_that_are_not_installed(
+    module: str, package: str, arguments: tuple[str, ...], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    result = run("visualize", *arguments)
+    assert result.status == 2
+    assert f"pip install {package}" in result.err and "bug" not in result.err
+
+
+def test_the_help_names_all_formats(run: Run) -> None:
+    text = run("visualize", "cameras", "--help").out
+    assert all(suffix in text for suffix in export.FORMATS)
 
 
 # What is said

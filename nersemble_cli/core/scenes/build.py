@@ -45,6 +45,7 @@ from nersemble_cli.core.scenes.geometry import (
     orbit,
     splat_radii,
     swept_points,
+    thin_out,
 )
 from nersemble_cli.core.scenes.overlay import OVERLAYS, Overlay, draw_overlay, enlarge, shrink
 from nersemble_cli.core.threads import cpu_count
@@ -213,9 +214,12 @@ def _add_points(
 
 
 def _stage_pointcloud(
-    data: NVSDataManager, sequence: str, color: Color, options: PictureOptions
+    data: NVSDataManager, sequence: str, color: Color, options: PictureOptions, thin: bool = False
 ) -> tuple[pv.Plotter, Callable[[int], None]]:
-    """An empty scene, and what shows a timestep in it. The point of view is that of the first timestep shown."""
+    """An empty scene, and what shows a timestep in it. The point of view is that of the first timestep shown.
+
+    `thin` leaves out points that the picture is too small for, which is quicker.
+    """
     if color not in COLORS:
         raise unknown_name("colour", color, COLORS)
     start_probe()
@@ -231,6 +235,9 @@ def _stage_pointcloud(
             towards = direction(stage.rig, *_HEAD_VIEW)
             view = fit_view(bulk, towards, stage.rig.up, options.width, options.height, about=middle)
             views.append(view)
+        if thin:
+            chosen = thin_out(points, views[0].pixel)
+            points, colors = points[chosen], colors[chosen]
         _add_points(plotter, points, colors, views[0], options)
         add_caption(plotter, title(data, sequence, timestep), views[0])
         look_from(plotter, views[0])
@@ -264,7 +271,7 @@ def pointcloud_frames(
     options: PictureOptions | None = None,
 ) -> Iterator[NDArray[np.uint8]]:
     """Pictures (H, W, 3) uint8 of `pointcloud_scene` for one timestep after the other."""
-    return _frames(*_stage_pointcloud(data, sequence, color, options or PictureOptions()), timesteps)
+    return _frames(*_stage_pointcloud(data, sequence, color, options or PictureOptions(), thin=True), timesteps)
 
 
 def _frames(
@@ -291,11 +298,18 @@ def turntable_frames(plotter: pv.Plotter, n_frames: int) -> Iterator[NDArray[np.
     has_bar = "scale bar" in actors
     for name in ("scale bar", "label scale bar") if has_bar else ():
         plotter.remove_actor(actors[name], render=False)  # it belongs to the picture, not to what turns
+    actors = plotter.renderers[0].actors
     points = np.concatenate([_points_of(actor) for actor in actors.values()])
     center = (points.min(0) + points.max(0)) / 2
     first = view_of(plotter)
     swept = swept_points(points, center, first.up)
     start = fit_view(swept, first.position - first.focus, first.up, first.width, first.height, about=center)
+    if "points" in actors:
+        cloud = actors["points"].mapper.dataset
+        chosen = thin_out(np.asarray(cloud.points), start.pixel)
+        if len(chosen) < cloud.n_points:
+            kept, colors = np.asarray(cloud.points)[chosen], np.asarray(cloud["colors"])[chosen]
+            _add_points(plotter, kept, colors, start, PictureOptions())
     for i in range(n_frames):
         view = orbit(start, center, 360 * i / n_frames)
         look_from(plotter, view)

@@ -203,7 +203,7 @@ def add_markers(plotter: pv.Plotter, points: NDArray[Any], radius: float, view: 
     """(N, 3) points as red balls, numbered from 1."""
     import pyvista as pv
 
-    font = font_size(view) + 2
+    font = round(1.6 * font_size(view))
     texts = [str(i) for i in range(1, len(points) + 1)]
     middle = np.broadcast_to(points.mean(0), points.shape)
     places = place_labels(points, middle, texts, view, font, points)

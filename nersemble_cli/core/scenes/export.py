@@ -35,12 +35,14 @@ class Drawing:
 
     `scene` draws it. `frames` plays it: pictures, how many, and frames per second; None, or its answer None: the
     video turns around the scene. `geometry` writes it as PLY, if that is more than the scene's own geometry.
+    `unit` is that of lengths.
     """
 
     title: str
     scene: Callable[[PictureOptions], pv.Plotter]
     frames: Callable[[PictureOptions], Frames | None] | None = None
     geometry: Callable[[Path], object] | None = None
+    unit: str = "m"
 
 
 def _write_picture(drawing: Drawing, options: PictureOptions, path: Path, progress: Progress) -> None:
@@ -48,7 +50,7 @@ def _write_picture(drawing: Drawing, options: PictureOptions, path: Path, progre
 
 
 def _write_page(drawing: Drawing, options: PictureOptions, path: Path, progress: Progress) -> None:
-    path.write_text(page.to_html(drawing.scene(options), drawing.title), "utf-8")
+    path.write_text(page.to_html(drawing.scene(options), drawing.title, drawing.unit), "utf-8")
 
 
 def _write_gltf(drawing: Drawing, options: PictureOptions, path: Path, progress: Progress) -> None:

@@ -28,6 +28,7 @@ _SPLAT_CELL = 12  # points per cell of a surface, where the density of points is
 # How often splats cover the surface that their points were drawn from. exp(-12) of it, 6 parts in a million,
 # stays uncovered if the points are scattered at random.
 _SPLAT_COVER = 12
+_POINTS_PER_PIXEL = 1.0
 _ORBIT_RINGS = 64
 _ORBIT_ANGLES = 72
 # Azimuths and elevations, in degrees, to look at a rig from, the best first.
@@ -201,17 +202,30 @@ def ellipsoid(rig: Rig, n: int = 24) -> tuple[NDArray[np.float64], NDArray[np.in
     return vertices, faces
 
 
+def _cube_side(points: NDArray[Any]) -> float:
+    """The side of a cube around the points, but for outliers; its surface is about as large as theirs."""
+    low, high = np.percentile(points, [0.5, 99.5], axis=0)
+    return float(np.linalg.norm(high - low)) / np.sqrt(3)
+
+
+def thin_out(points: NDArray[Any], pixel: float) -> NDArray[np.int64]:
+    """The indices of as many of (N, 3) points as can be told apart where a pixel is `pixel` metres wide: all of
+    them, or a random choice that is always the same."""
+    n = round(_POINTS_PER_PIXEL * 6 * (_cube_side(points) / pixel) ** 2) + 1
+    if n >= len(points):
+        return np.arange(len(points))
+    return np.sort(np.random.default_rng(0).choice(len(points), n, replace=False))
+
+
 def splat_radii(points: NDArray[Any]) -> NDArray[np.float32]:
     """(N,) float32 radii in metres with which discs at (N, 3) points close the surface that the points lie on.
 
     A disc is as large as the points around it are sparse, so that neither is the back of the surface seen through
     gaps nor is detail lost where the points are dense.
     """
-    low, high = np.percentile(points, [0.5, 99.5], axis=0)
-    # The surface is about as large as that of a cube around the points.
-    side = float(np.linalg.norm(high - low)) / np.sqrt(3)
+    side = _cube_side(points)
     size = max(np.sqrt(6 * side**2 * _SPLAT_CELL / len(points)) / 2, 1e-6 * side, 1e-9)
-    cells = np.clip((points - low) / size, -1e6, 1e6).astype(np.int64)
+    cells = np.clip((points - np.median(points, axis=0)) / size, -1e6, 1e6).astype(np.int64)
     cells -= cells.min(0) - 1
     dims = cells.max(0) + 2
     strides = np.array([dims[1] * dims[2], dims[2], 1])

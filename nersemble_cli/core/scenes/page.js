@@ -63,8 +63,11 @@
     render();
     page.labels.forEach(function (label, i) {
       const at = new THREE.Vector3(...label.position).project(camera);
-      const x = (at.x + 1) / 2 * window.innerWidth, y = (1 - at.y) / 2 * window.innerHeight;
-      spans[i].style.display = at.z < 1 ? "" : "none";
+      const seen = at.z < 1 && Math.abs(at.x) < 1 && Math.abs(at.y) < 1;
+      const half = spans[i].offsetWidth / 2 + 3;  // the text stays inside the window as long as its place does
+      const x = Math.min(Math.max((at.x + 1) / 2 * window.innerWidth, half), window.innerWidth - half);
+      const y = (1 - at.y) / 2 * window.innerHeight;
+      spans[i].style.visibility = seen ? "" : "hidden";
       spans[i].style.transform = `translate(${x}px, ${y}px) translate(-50%, -50%)`;
     });
     const pixel = 2 * place.radius * Math.tan(camera.fov * Math.PI / 360) / window.innerHeight;

@@ -164,8 +164,8 @@ def to_ply(plotter: pv.Plotter) -> bytes:
     return cast(bytes, mesh.export(file_type="ply", vertex_normal=False))
 
 
-def to_html(plotter: pv.Plotter, title: str) -> str:
-    """The scene as one page that any browser shows without network: it turns, its horizon stays level."""
+def to_html(plotter: pv.Plotter, title: str, unit: str = "m") -> str:
+    """The scene, in which lengths have a `unit`, as one page that any browser shows without network."""
     from trimesh.viewer import scene_to_html
 
     view = view_of(plotter)
@@ -177,7 +177,7 @@ def to_html(plotter: pv.Plotter, title: str) -> str:
         "labels": _labels_of(plotter),
         "legend": [_text_of(actor) for name, actor in actors.items() if name.startswith("legend")],
         "ink": _text_of(actors["caption"])["color"] if "caption" in actors else "#000000",
-        "unit": "" if any(name.startswith("landmark") for name in actors) or "scale bar" not in actors else "m",
+        "unit": unit,
         "background": plotter.background_color.hex_rgb,
         "pointSize": 2 * float(np.percentile(radii[0], 90)) if radii else 0,
         "position": view.position.tolist(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import io
 import json
 import re
@@ -18,7 +19,7 @@ import trimesh
 
 from nersemble_cli import MonoFlameAvatarDataManager, NVSDataManager
 from nersemble_cli.core.benchmarks import NVS, SERIALS
-from nersemble_cli.core.data.cameras import CameraCalibration, project_points
+from nersemble_cli.core.data.cameras import CameraCalibration, project_points, unproject_pixels
 from nersemble_cli.core.errors import InvalidInputError, MissingFileError, UsageError
 from nersemble_cli.core.formats.png import read_rgb
 from nersemble_cli.core.scenes import (
@@ -27,25 +28,40 @@ from nersemble_cli.core.scenes import (
     display,
     flame_frames,
     flame_scene,
+    mesh_scene,
     page,
     pointcloud_frames,
     pointcloud_scene,
     turntable_frames,
 )
 from nersemble_cli.core.scenes.build import take_picture
-from nersemble_cli.core.scenes.drawing import HOLD_OUT_COLOR, add_picture, look_from, open_plotter, view_of
+from nersemble_cli.core.scenes.drawing import (
+    HOLD_OUT_COLOR,
+    add_picture,
+    add_splats,
+    look_from,
+    open_plotter,
+    view_of,
+)
 from nersemble_cli.core.scenes.export import Drawing, save
 from nersemble_cli.core.scenes.geometry import (
+    HEAD_SIZE,
     View,
+    clear_direction,
     direction,
+    ellipsoid,
     fit_view,
     frustum,
     measure_rig,
+    orbit,
     place_labels,
     round_length,
     sample_frustums,
+    splat_radii,
+    swept_points,
+    thin_out,
 )
-from nersemble_cli.core.scenes.overlay import DOT_COLOR, draw_vertices, enlarge, shrink
+from nersemble_cli.core.scenes.overlay import DOT_COLOR, draw_mesh, draw_vertices, enlarge, shrink
 from nersemble_cli.core.synthetic.benchmark import write_pcd
 from nersemble_cli.core.synthetic.render import make_rig
 from tests.conftest import missing
@@ -178,6 +194,94 @@ def test_labels_do_not_overlap_and_are_in_the_picture(size: tuple[int, int]) -> 
     assert (pixels >= box / 2 - 1).all() and (pixels <= np.array(size) - box / 2 + 1).all()
 
 
+def test_labels_keep_off_what_is_drawn() -> None:
+    """Few labels lie on a frustum's lines or images, in a picture with room for them."""
+    pixels, view, font = labels(1200, 900)
+    poses, intrinsics = make_rig(1604, 1100, 4100)
+    rig = measure_rig(CameraCalibration(poses, intrinsics), 1100)
+    corners = np.stack([frustum(poses[s], intrinsics[s], 1604, 1100, rig.depth) for s in SERIALS])
+    drawn = project_points(sample_frustums(corners), *view.as_camera()).pixels
+    half = np.array([9 * 0.56 * font, font]) / 2
+    hits = (np.abs(drawn[None] - pixels[:, None]) < half).all(-1).any(1)
+    assert hits.sum() <= 2
+
+
+def sphere(n: int, radius: float = 0.1) -> np.ndarray:
+    points = np.random.default_rng(1).normal(size=(n, 3))
+    return radius * points / np.linalg.norm(points, axis=1, keepdims=True)
+
+
+def test_splats_are_as_large_as_points_are_sparse() -> None:
+    sparse, dense = sphere(2_000), sphere(32_000) + [1, 0, 0]
+    radii = splat_radii(np.concatenate([sparse, dense]))
+    assert radii.dtype == np.float32 and radii.shape == (34_000,)
+    alone = np.median(splat_radii(sparse)) / np.median(splat_radii(dense))
+    assert alone == pytest.approx(4, rel=0.1)  # a sixteenth of the points, four times as far apart
+    assert np.median(radii[:2_000]) > 1.5 * np.median(radii[2_000:])
+
+
+@pytest.mark.parametrize("n", [1, 2, 7])
+def test_few_points_have_finite_splats(n: int) -> None:
+    radii = splat_radii(sphere(n))
+    assert radii.shape == (n,) and np.isfinite(radii).all() and (radii >= 0).all()
+
+
+def test_small_pictures_need_fewer_points() -> None:
+    points = sphere(10_000)
+    np.testing.assert_array_equal(thin_out(points, 1e-4), np.arange(10_000))
+    few = thin_out(points, 0.01)
+    assert 500 < len(few) < 5_000 and len(set(few)) == len(few)
+    np.testing.assert_array_equal(few, thin_out(points, 0.01))
+
+
+@pytest.mark.parametrize("size", [(400, 300), (300, 400), (1200, 300)])
+def test_a_whole_turn_stays_in_the_picture(size: tuple[int, int]) -> None:
+    up = np.array([0, 1.0, 0])
+    center = BOX.mean(0) + [0.1, 0, 0]
+    start = fit_view(swept_points(BOX, center, up), np.array([0.3, 0.6, 1]), up, *size, about=center)
+    extent = []
+    for angle in range(0, 360, 10):
+        view = orbit(start, center, angle)
+        pixels = project_points(BOX, *view.as_camera()).pixels / size
+        assert (pixels > 0.05).all() and (pixels < 0.95).all()
+        extent.append(pixels)
+        assert view.up is start.up
+    all_pixels = np.concatenate(extent)
+    assert max(np.ptp(all_pixels, axis=0)) > 0.75  # and no smaller than it must be
+    np.testing.assert_allclose(orbit(start, center, 360).position, start.position)
+
+
+def test_a_turn_goes_to_the_right() -> None:
+    view = View(np.array([0, 0, 2.0]), np.zeros(3), np.array([0, 1.0, 0]), 100, 100)
+    np.testing.assert_allclose(orbit(view, np.zeros(3), 90).position, [2, 0, 0], atol=1e-12)
+
+
+def test_the_head_is_not_behind_an_image() -> None:
+    """Where the usual view has a frustum before the head, another one is taken."""
+    poses, intrinsics = make_rig(1604, 1100, 4100)
+    rig = measure_rig(CameraCalibration(poses, intrinsics), 1100)
+    head, _ = ellipsoid(rig)
+    corners = np.stack([frustum(poses[s], intrinsics[s], 1604, 1100, rig.depth) for s in SERIALS])
+    usual = direction(rig, 24, 34)
+    np.testing.assert_allclose(clear_direction(rig, corners[:1], head), usual)
+    right = np.cross(rig.up, usual)
+    upward = np.cross(usual, right)
+    corner = np.array([[0, 0], [-1, 1], [1, 1], [1, -1], [-1, -1]]) * 0.15
+    before = rig.target + 0.5 * usual + corner[:, :1] * right + corner[:, 1:] * upward
+    before[0] += 0.3 * usual
+    other = clear_direction(rig, before[None], head)
+    assert other @ usual < np.cos(np.radians(10))
+
+
+def test_an_ellipsoid_of_a_heads_size() -> None:
+    rig = measure_rig(arc(), SIZE[1])
+    vertices, faces = ellipsoid(rig)
+    axes = np.stack([np.cross(rig.up, rig.front), rig.up, rig.front])
+    np.testing.assert_allclose(np.ptp((vertices - rig.target) @ axes.T, axis=0), HEAD_SIZE, atol=2e-3)
+    mesh = trimesh.Trimesh(vertices, faces)
+    assert mesh.volume == pytest.approx(np.pi / 6 * np.prod(HEAD_SIZE), rel=0.02)  # closed, facing outwards
+
+
 @pytest.mark.parametrize(("extent", "length"), [(0.3, 0.2), (0.5, 0.5), (0.99, 0.5), (1, 1), (0.049, 0.02)])
 def test_scale_bars_have_round_lengths(extent: float, length: float) -> None:
     assert round_length(extent) == pytest.approx(length)
@@ -213,6 +317,33 @@ def test_vertices_are_drawn_where_they_are_seen() -> None:
     assert tuple(drawn[50, 50]) == DOT_COLOR and tuple(drawn[30, 80]) == DOT_COLOR
     assert not drawn[80, 20].any()  # turns its back
     assert 2 <= np.count_nonzero(drawn.any(-1)) <= 40
+
+
+def test_a_shaded_mesh_hides_what_is_behind_it() -> None:
+    k = np.array([[100.0, 0, 50], [0, 100, 50], [0, 0, 1]])
+    near, far = (trimesh.creation.box((0.4, 0.4, 0.1)) for _ in range(2))
+    near.apply_translation((0, 0, 1))
+    far.apply_translation((0.1, 0, 1.5))
+    image = np.zeros((100, 100, 3), np.uint8)
+    drawn = draw_mesh(image, trimesh.util.concatenate([near, far]), np.eye(4), k)
+    assert (drawn[50, 50] > 200).all()  # faces the camera, which carries the light
+    assert not drawn[20, 50].any()
+    half = draw_mesh(image, near, np.eye(4), k, opacity=0.5)
+    np.testing.assert_allclose(half[50, 50], drawn[50, 50] / 2, atol=1)
+    assert not image.any()
+
+
+def test_a_wireframe_shows_edges_alone_and_none_that_are_hidden() -> None:
+    k = np.array([[100.0, 0, 50], [0, 100, 50], [0, 0, 1]])
+    near, far = (trimesh.creation.box((0.4, 0.4, 0.1)) for _ in range(2))
+    near.apply_translation((0, 0, 1))
+    far.apply_translation((0, 0, 2))
+    both = trimesh.util.concatenate([far, near])
+    alone, hidden = (
+        draw_mesh(np.zeros((100, 100, 3), np.uint8), m, np.eye(4), k, "wireframe") for m in (near, both)
+    )
+    assert 0 < alone.any(-1).mean() < 0.2
+    np.testing.assert_array_equal(alone, hidden)
 
 
 @pytest.mark.usefixtures("drawing")
@@ -342,6 +473,93 @@ def test_cameras_of_mono(mono: MonoFlameAvatarDataManager) -> None:
     assert actors(plotter, "image") == ["222200037"]
     assert len(actors(plotter, "frustum")) == 4
     plotter.close()
+
+
+@pytest.mark.usefixtures("drawing")
+def test_four_cameras_do_not_stand_in_an_empty_room(
+    mono: MonoFlameAvatarDataManager, flame_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NERSEMBLE_FLAME_MODEL", raising=False)
+    for model, n_faces in ((None, 2304), (flame_model, 9976)):
+        plotter = cameras_scene(mono, "EXP-1-head", 0, SMALL, flame_model=model)
+        head = plotter.actors["head"].mapper.dataset
+        assert head.n_cells == n_faces
+        target = measure_rig(mono.load_camera_calibration(), 512).target
+        assert np.linalg.norm(np.asarray(head.points).mean(0) - target) < 0.15
+        plotter.close()
+    with pytest.raises(MissingFileError):
+        cameras_scene(mono, "EXP-1-head", 0, SMALL, flame_model="nowhere.pkl")
+
+
+@pytest.mark.usefixtures("drawing")
+def test_a_camera_without_calibration_is_left_out(synthetic: Path, tmp_path: Path) -> None:
+    shutil.copytree(synthetic / "nvs", tmp_path / "nvs")
+    data = NVSDataManager(tmp_path, 388)
+    path = next((tmp_path / "nvs" / "388").rglob("camera_params.json"))
+    document = json.loads(path.read_text())
+    for table in document.values():
+        table.pop("222200042", None)
+    path.write_text(json.dumps(document))
+    notes: list[str] = []
+    plotter = cameras_scene(data, "GLASSES", 0, SMALL, notes.append)
+    assert actors(plotter, "image") == ["222200044"] and len(actors(plotter, "frustum")) == 15
+    assert "222200042" in notes[-1]
+    plotter.close()
+    path.write_text(json.dumps({"world_2_cam": {}, "intrinsics": {}}))
+    with pytest.raises(InvalidInputError, match="no cameras"):
+        cameras_scene(data, "GLASSES", 0, SMALL)
+
+
+@pytest.mark.usefixtures("drawing")
+def test_the_back_of_a_point_cloud_does_not_shine_through() -> None:
+    """A ball, bright before and dark behind: how much of its disc is not bright?"""
+    points = sphere(20_000)
+    colors = np.where(points[:, 2:] > 0, [[255, 255, 255]], [[0, 0, 0]]).astype(np.uint8)
+    plotter = open_plotter(PictureOptions(400, 400, "black", off_screen=True))
+    view = View(np.array([0, 0, 0.6]), np.zeros(3), np.array([0, 1.0, 0]), 400, 400)
+    look_from(plotter, view)
+    add_splats(plotter, points, colors, splat_radii(points))
+    picture = take_picture(plotter)
+    plotter.close()
+    rows, columns = np.mgrid[:400, :400] - 199.5
+    inside = np.hypot(rows, columns) < 0.97 * 0.1 / np.sqrt(0.36 - 0.01) * 200 / np.tan(np.radians(15))
+    assert inside.sum() > 40_000
+    assert (picture[inside] < 128).any(-1).sum() == 0
+
+
+@pytest.mark.usefixtures("drawing")
+def test_a_mesh_is_seen_from_the_front_with_its_landmarks() -> None:
+    """Turned any way, the same picture: the face is where the landmarks are."""
+    face = trimesh.creation.icosphere(3, 0.1)
+    places = [[-4, 3, 8], [-2, 3, 9], [2, 3, 9], [4, 3, 8], [0, -2, 10], [-3, -5, 8], [3, -5, 8]]
+    landmarks = np.array(places) / 100
+    pictures = []
+    for angle in (0, 130):
+        turn = trimesh.transformations.rotation_matrix(np.radians(angle), [1, 2, 3])[:3, :3]
+        plotter = mesh_scene(
+            face.vertices @ turn.T, face.faces, landmarks @ turn.T, "face", PictureOptions(300, 300)
+        )
+        assert actors(plotter, "landmark") == list("1234567")
+        pictures.append(take_picture(plotter).astype(int))
+        plotter.close()
+    assert np.abs(pictures[0] - pictures[1]).mean() < 2
+    rows = np.argwhere(is_red(pictures[0]))[:, 0]
+    assert len(rows) > 100 and 60 < rows.min() < 150 < rows.max() < 240
+
+
+@pytest.mark.usefixtures("drawing")
+@pytest.mark.parametrize(
+    ("vertices", "faces", "landmarks", "said"),
+    [
+        (np.zeros((0, 3)), np.zeros((0, 3), int), None, "0 vertices"),
+        (np.full((3, 3), np.nan), np.array([[0, 1, 2]]), None, "not finite"),
+        (np.eye(3), np.array([[0, 1, 3]]), None, "do not exist"),
+        (np.eye(3), np.array([[0, 1, 2]]), np.zeros((68, 3)), "expected finite numbers"),
+    ],
+)
+def test_what_is_not_a_mesh(vertices: np.ndarray, faces: np.ndarray, landmarks: Any, said: str) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        mesh_scene(vertices, faces, landmarks)
 
 
 @pytest.mark.usefixtures("drawing")
@@ -479,16 +697,17 @@ def test_frames_show_their_timesteps(
 
 
 @pytest.mark.usefixtures("drawing")
-def test_a_turn_shows_all_sides(nvs: NVSDataManager) -> None:
-    plotter = cameras_scene(nvs, "GLASSES", 0, PictureOptions(200, 160, "white"))
-    pictures = list(turntable_frames(plotter, 4))
-    plotter.close()
-    assert len(pictures) == 4
-    for picture in pictures:
-        border = np.concatenate([picture[:3].reshape(-1, 3), picture[:, :3].reshape(-1, 3)])
-        assert border.min() > 200  # nothing leaves the picture
-        assert picture.min() < 100
-    assert min(np.abs(pictures[0].astype(int) - other).mean() for other in pictures[1:]) > 1
+def test_a_turn_shows_all_sides_and_cuts_nothing(nvs: NVSDataManager) -> None:
+    for scene in (cameras_scene, pointcloud_scene):
+        plotter = scene(nvs, "GLASSES", 0, options=PictureOptions(200, 160, "white"))
+        pictures = list(turntable_frames(plotter, 12))
+        plotter.close()
+        assert len(pictures) == 12
+        for picture in pictures:
+            sides = (picture[:2], picture[-2:], picture[:, :2], picture[:, -2:])
+            assert min(side.min() for side in sides) > 200
+            assert picture.min() < 100
+        assert min(np.abs(pictures[0].astype(int) - other).mean() for other in pictures[1:]) > 1
 
 
 # For other programs
@@ -521,6 +740,26 @@ def test_gltf(scene: pv.Plotter, suffix: str, tmp_path: Path) -> None:
         tree = json.loads(path.read_text())
         assert "KHR_materials_unlit" in tree["extensionsUsed"]
         assert all(buffer["uri"].startswith("data:") for buffer in tree["buffers"])  # one file, with all inside
+
+
+def test_gltf_cameras_see_what_the_cameras_see(scene: pv.Plotter, nvs: NVSDataManager, tmp_path: Path) -> None:
+    save(Drawing("title", lambda _: scene), tmp_path / "scene.gltf", SMALL)
+    tree = json.loads((tmp_path / "scene.gltf").read_text())
+    nodes = {node["name"]: node for node in tree["nodes"]}
+    calibration = nvs.load_camera_calibration()
+    roots = [tree["nodes"][i]["name"] for i in tree["scenes"][0]["nodes"]]
+    for serial in SERIALS:
+        node = nodes[f"camera {serial}"]
+        assert f"camera {serial}" in roots
+        lens = tree["cameras"][node["camera"]]["perspective"]
+        k, pose = calibration.intrinsics[serial], calibration.world_2_cam[serial]
+        # A point that the camera sees at a pixel, through glTF's camera: x right, y up, looking along -z.
+        at = unproject_pixels(np.array([200.0, 300]) + k[:2, 2], np.array(0.9), pose, k)
+        x, y, z, _ = np.linalg.inv(np.array(node["matrix"]).reshape(4, 4).T) @ [*at, 1]
+        half = np.tan(lens["yfov"] / 2)
+        assert z == pytest.approx(-0.9, abs=1e-4)
+        assert x / -z / (half * lens["aspectRatio"]) * NVS.width / 2 == pytest.approx(200, abs=0.05)
+        assert y / -z / half * NVS.height / 2 == pytest.approx(-300, abs=0.05)
 
 
 def test_gltf_images_are_not_mirrored(scene: pv.Plotter, nvs: NVSDataManager, tmp_path: Path) -> None:
@@ -575,6 +814,60 @@ def screenshot(chromium: str, file: Path, folder: Path) -> tuple[str, np.ndarray
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
     return done.stdout, read_rgb(picture)
+
+
+def test_no_text_ends_the_script(nvs: NVSDataManager, drawing: None) -> None:
+    text = "<!--<script> </script> \u2028 & 'x'"
+    plotter = pointcloud_scene(nvs, "GLASSES", 0, options=SMALL)
+    document = page.to_html(plotter, text)
+    plotter.close()
+    assert data_of(document)["title"] == text
+    assert "<!--" not in document.partition("page-data")[2]
+
+
+_DRIVE = """<script>(function drive() {
+  if (!document.body.dataset.ready) { setTimeout(drive, 20); return; }
+  const canvas = document.querySelector("canvas"), report = {};
+  canvas.setPointerCapture = function () {};
+  function send(type, x, y, extra) {
+    canvas.dispatchEvent(new PointerEvent(type, Object.assign(
+      { pointerId: 1, clientX: x, clientY: y, buttons: 1, bubbles: true }, extra)));
+  }
+  const level = () => new THREE.Vector3(1, 0, 0).transformDirection(camera.matrixWorld).dot(camera.up);
+  const length = () => document.getElementById("scale").textContent;
+  const before = camera.position.clone(), far = before.distanceTo(controls.target);
+  report.first = length();
+  send("pointerdown", 300, 200);
+  [[380, 260], [150, 90], [420, 400], [90, 350]].forEach(([x, y]) => send("pointermove", x, y));
+  send("pointerup", 90, 350);
+  report.level = level();
+  report.moved = before.distanceTo(camera.position);
+  report.turned = camera.position.distanceTo(controls.target) / far;
+  canvas.dispatchEvent(new WheelEvent("wheel", { deltaY: -1500 }));
+  report.zoomed = camera.position.distanceTo(controls.target) / far;
+  report.last = length();
+  const close = document.querySelector("#inset button");
+  report.inset = Boolean(close);
+  if (close) close.click();
+  report.closed = !document.getElementById("inset");
+  document.body.dataset.report = JSON.stringify(report);
+})();</script>"""
+
+
+def test_a_page_turns_without_rolling_and_its_overlay_closes(
+    mono: MonoFlameAvatarDataManager, flame_model: Path, drawing: None, chromium: str, tmp_path: Path
+) -> None:
+    plotter = flame_scene(mono, "EXP-1-head", 0, flame_model, SMALL)
+    path = tmp_path / "page.html"
+    path.write_text(page.to_html(plotter, "393").replace("</body>", f"{_DRIVE}</body>"), "utf-8")
+    plotter.close()
+    document, _ = screenshot(chromium, path, tmp_path)
+    (found,) = re.findall(r'data-report="([^"]+)"', document)
+    report = json.loads(html.unescape(found))
+    assert abs(report["level"]) < 1e-5 and report["moved"] > 0.1
+    assert report["turned"] == pytest.approx(1, abs=1e-3) and 0.1 < report["zoomed"] < 0.3
+    assert report["first"].endswith(" m") and report["last"].endswith(" m") and report["first"] != report["last"]
+    assert report["inset"] and report["closed"]
 
 
 def test_a_page_opens_in_chromium(scene: pv.Plotter, chromium: str, tmp_path: Path) -> None:
