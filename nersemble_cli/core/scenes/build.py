@@ -30,6 +30,7 @@ from nersemble_cli.core.scenes.drawing import (
     add_scale_bar,
     add_splats,
     axes_of,
+    font_size,
     look_from,
     open_plotter,
     quiet,
@@ -61,6 +62,8 @@ _OVERLAY = 1024
 _PANEL = 0.42  # of a picture's width at most, for the overlay
 _HEAD_VIEW = (20.0, 5.0)  # degrees to the right of a face and above it
 _AROUND = 1.1  # times the size of a point cloud without its outliers must be in the picture
+_SMALLEST_SPLAT = 0.75  # pixels; the disc of a smaller one may miss the centres of all pixels
+_LABEL_REACH = 3.2  # font sizes: half a serial's width, and some for labels nearer than the middle
 _OUTLIERS = 0.5  # per cent of a point cloud on each side that need not be in the picture
 _FLAME_OPTIONS = PictureOptions(1600, 720)
 
@@ -209,8 +212,7 @@ def _add_points(
         radii = splat_radii(points)
     else:
         radii = np.full(len(points), options.point_size / 2 * view.pixel, np.float32)
-    # In a small picture, splats of less than a pixel would miss the centres of all pixels.
-    add_splats(plotter, points, colors, np.maximum(radii, np.float32(0.75 * view.pixel)))
+    add_splats(plotter, points, colors, np.maximum(radii, np.float32(_SMALLEST_SPLAT * view.pixel)))
 
 
 def _stage_pointcloud(
@@ -300,16 +302,26 @@ def turntable_frames(plotter: pv.Plotter, n_frames: int) -> Iterator[NDArray[np.
         plotter.remove_actor(actors[name], render=False)  # it belongs to the picture, not to what turns
     actors = plotter.renderers[0].actors
     points = np.concatenate([_points_of(actor) for actor in actors.values()])
+    labels = np.concatenate(
+        [np.empty((0, 3)), *(_points_of(actor) for name, actor in actors.items() if name.startswith("label"))]
+    )
     center = (points.min(0) + points.max(0)) / 2
     first = view_of(plotter)
-    swept = swept_points(points, center, first.up)
-    start = fit_view(swept, first.position - first.focus, first.up, first.width, first.height, about=center)
+    start, outer = first, points
+    for _ in range(3):  # how wide labels are in the world depends on how far away they are seen from
+        swept = swept_points(outer, center, first.up)
+        start = fit_view(swept, first.position - first.focus, first.up, first.width, first.height, about=center)
+        outward = labels - center
+        outward -= (outward @ first.up)[:, None] * first.up
+        outward /= np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-9)
+        outer = np.concatenate([points, labels + outward * _LABEL_REACH * font_size(first) * start.pixel])
     if "points" in actors:
         cloud = actors["points"].mapper.dataset
         chosen = thin_out(np.asarray(cloud.points), start.pixel)
         if len(chosen) < cloud.n_points:
             kept, colors = np.asarray(cloud.points)[chosen], np.asarray(cloud["colors"])[chosen]
-            _add_points(plotter, kept, colors, start, PictureOptions())
+            radii = np.asarray(cloud["radius"])[chosen] * np.float32(np.sqrt(cloud.n_points / len(chosen)))
+            add_splats(plotter, kept, colors, np.maximum(radii, np.float32(_SMALLEST_SPLAT * start.pixel)))
     for i in range(n_frames):
         view = orbit(start, center, 360 * i / n_frames)
         look_from(plotter, view)
@@ -322,7 +334,11 @@ def _points_of(actor: Any) -> NDArray[np.float64]:
     """(N, 3) the outline of an actor; none of a text on the picture."""
     dataset = getattr(getattr(actor, "mapper", None), "dataset", None)
     if dataset is not None:
-        return np.asarray(dataset.points, np.float64)
+        points = np.asarray(dataset.points, np.float64)
+        if "radius" not in dataset.array_names:
+            return points
+        radii = np.asarray(dataset["radius"])[:, None]
+        return np.concatenate([points - radii, points + radii])
     position = actor.GetPosition() if hasattr(actor, "GetPosition") else ()
     return np.array([position], np.float64) if len(position) == 3 else np.empty((0, 3))
 

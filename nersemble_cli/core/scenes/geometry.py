@@ -205,7 +205,7 @@ def ellipsoid(rig: Rig, n: int = 24) -> tuple[NDArray[np.float64], NDArray[np.in
 def _cube_side(points: NDArray[Any]) -> float:
     """The side of a cube around the points, but for outliers; its surface is about as large as theirs."""
     low, high = np.percentile(points, [0.5, 99.5], axis=0)
-    return float(np.linalg.norm(high - low)) / np.sqrt(3)
+    return float(np.linalg.norm(high - low) / np.sqrt(3))
 
 
 def thin_out(points: NDArray[Any], pixel: float) -> NDArray[np.int64]:
