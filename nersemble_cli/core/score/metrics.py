@@ -1,0 +1,188 @@
+"""MSE, PSNR, SSIM and MS-SSIM of a frame, and their averages over a video, by the conventions of the benchmark's author.
+
+Sources: SSIM by Wang, Bovik, Sheikh and Simoncelli (2004), MS-SSIM by Wang, Simoncelli and Bovik (2003), with the
+parameters of torchmetrics ≥ 1.4.2, which visage 0.2.18 calls with its defaults. Images are (H, W, 3) uint8 RGB
+and are compared with values from 0 to 1.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Plane = NDArray[np.float32]
+Matte = NDArray[np.float32]
+
+BATCH = 16
+"""Frames that are averaged together before the average over a video is taken."""
+IMAGE_METRICS = ("psnr", "ssim", "ms_ssim", "mse")
+"""What the base installation computes."""
+SSIM_BORDER = "reflected, part of the mean (torchmetrics ≥ 1.4.2)"
+
+_TAPS, _SIGMA = 11, 1.5
+_RADIUS = _TAPS // 2
+_C1, _C2 = 0.01**2, 0.03**2
+_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the five scales
+SMALLEST_SSIM = _RADIUS + 1
+"""The fewest rows and columns that SSIM is defined for, because its border is reflected."""
+SMALLEST_MS_SSIM = _TAPS * 2 ** (len(_WEIGHTS) - 1)
+"""The fewest rows and columns for MS-SSIM, 176: torchmetrics speaks of more than 160, but refuses 161 to 175 too."""
+
+
+@functools.cache
+def _window() -> Plane:
+    """The Gaussian, (11, 11), with the very float32 values that torchmetrics uses.
+
+    On a white background, SSIM is made of small differences of large squares, so that rounding shows in its fourth
+    digit: a window of the same values, applied as one (not by rows and columns), gives what torchmetrics gives to
+    six digits.
+    """
+    taps = np.exp(-np.square(np.arange(-_RADIUS, _RADIUS + 1, dtype=np.float32) / np.float32(_SIGMA)) / 2)
+    taps /= np.float32(taps.sum(dtype=np.float64))
+    window: Plane = np.outer(taps, taps)
+    return window
+
+
+def _blur(plane: Plane) -> Plane:
+    import cv2
+
+    blurred: Plane = cv2.filter2D(plane, cv2.CV_32F, _window(), borderType=cv2.BORDER_REFLECT_101)
+    return blurred
+
+
+def _mean(plane: Plane, matte: Matte | None) -> float:
+    """The mean, weighted by the matte if there is one."""
+    if matte is None:
+        return float(plane.mean(dtype=np.float64))
+    weight = float(matte.sum(dtype=np.float64))
+    return float(np.einsum("ij,ij->", plane, matte, dtype=np.float64)) / weight if weight else 0.0
+
+
+def _similarities(x: Plane, y: Plane, matte: Matte | None) -> tuple[float, float, float]:
+    """Of one channel, whose values are given less 1: the mean SSIM of the whole plane, that without the border, and
+    the mean of the contrast term without the border.
+
+    The shift makes white 0, so that the small differences of large squares keep their digits on the background.
+    """
+    mean_x, mean_y = _blur(x), _blur(y)
+    squared_x, squared_y, product = mean_x * mean_x, mean_y * mean_y, mean_x * mean_y
+    variance_x = np.maximum(_blur(x * x) - squared_x, 0)
+    variance_y = np.maximum(_blur(y * y) - squared_y, 0)
+    covariance = _blur(x * y) - product
+    contrast = (2 * covariance + np.float32(_C2)) / (variance_x + variance_y + np.float32(_C2))
+    ssim = (2 * product + np.float32(_C1)) / (squared_x + squared_y + np.float32(_C1)) * contrast
+    inside = (slice(_RADIUS, -_RADIUS), slice(_RADIUS, -_RADIUS))
+    inner = None if matte is None else matte[inside]
+    if min(x.shape) <= 2 * _RADIUS:
+        return _mean(ssim, matte), math.nan, math.nan
+    return _mean(ssim, matte), _mean(ssim[inside], inner), _mean(contrast[inside], inner)
+
+
+def _halve(plane: Plane) -> Plane:
+    """The means of 2 × 2 pixels; an odd last row or column is dropped."""
+    import cv2
+
+    height, width = (side // 2 for side in plane.shape)
+    halved: Plane = cv2.resize(
+        plane[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA
+    )
+    return halved
+
+
+def mean_squared_error(a: Image, b: Image, matte: Matte | None = None) -> float:
+    """The mean of (a - b)² over pixels and channels, of values from 0 to 1; exact for uint8. With an (H, W) `matte`
+    from 0 to 1 it is the mean weighted by it."""
+    if matte is None:
+        import cv2
+
+        return cv2.norm(a, b, cv2.NORM_L2SQR) / (a.size * 255.0**2)
+    squares = np.square(a.astype(np.float32) - b).sum(axis=2) / (3 * 255.0**2)
+    return _mean(squares, matte)
+
+
+def to_psnr(mse: float) -> float:
+    """Peak signal-to-noise ratio in dB for a peak of 1; infinite for a mean squared error of 0."""
+    return math.inf if mse == 0 else -10 * math.log10(mse)
+
+
+def image_metrics(
+    render: Image, truth: Image, wanted: Collection[str], matte: Matte | None = None
+) -> dict[str, float]:
+    """The values of one frame: `mse`, and those of `psnr`, `ssim`, `ssim_cropped` and `ms_ssim` that are wanted.
+
+    `render` and `truth` are (H, W, 3) uint8 RGB of the same size. `ssim_cropped` leaves the border of five pixels
+    out, as torchmetrics ≤ 1.4.1 did; it comes with `ssim`. A metric is missing if the frame is too small for it.
+    With a `matte`, (H, W) float32 from 0 to 1, pixels count as much as it says; no published metric does that.
+    """
+    values = {"mse": mean_squared_error(render, truth, matte)}
+    if "psnr" in wanted:
+        values["psnr"] = to_psnr(values["mse"])
+    smallest = min(render.shape[:2])
+    several = "ms_ssim" in wanted and smallest >= SMALLEST_MS_SSIM
+    if not several and ("ssim" not in wanted or smallest < SMALLEST_SSIM):
+        return values
+    n_scales = len(_WEIGHTS) if several else 1
+    # One channel at a time: the maps of all three would take three times the memory.
+    found = np.array([_channel(render[..., c], truth[..., c], n_scales, matte) for c in range(3)])
+    whole, cropped, contrast = found.mean(axis=0).T
+    if "ssim" in wanted:
+        values["ssim"] = float(whole[0])
+        if not math.isnan(cropped[0]):
+            values["ssim_cropped"] = float(cropped[0])
+    if several:
+        factors = np.maximum([*contrast[:-1], whole[-1]], 0) ** np.array(_WEIGHTS)
+        values["ms_ssim"] = float(factors.prod())
+    return values
+
+
+def _channel(
+    render: NDArray[np.uint8], truth: NDArray[np.uint8], n_scales: int, matte: Matte | None
+) -> list[tuple[float, float, float]]:
+    x, y = (np.divide(plane, 255, dtype=np.float32) for plane in (render, truth))
+    found = []
+    for scale in range(n_scales):
+        if scale:
+            x, y = _halve(x), _halve(y)
+            matte = None if matte is None else _halve(matte)
+        found.append(_similarities(x, y, matte))
+    return found
+
+
+def is_dropped(truth: Image) -> bool:
+    """Whether visage leaves the frame out: the truth has only the values 0 and 128, a marker for "no image"."""
+    # A frame of any picture is told by its first row.
+    return all(((rows == 0) | (rows == 128)).all() for rows in (truth[:1], truth))
+
+
+def chunk_means(values: Sequence[float]) -> list[float]:
+    """The means of consecutive batches; the last one may be shorter."""
+    return [math.fsum(values[i : i + BATCH]) / len(values[i : i + BATCH]) for i in range(0, len(values), BATCH)]
+
+
+def mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def by_batches(name: str, values: Sequence[float]) -> float:
+    """The value of a video from those of its kept frames, in order, as visage takes it: batches of 16 frames, in each
+    the mean, and over the batches, however short the last one, the plain mean. For `psnr` the values are mean squared
+    errors, and each batch's mean is turned into dB. `mse` is the mean over all frames."""
+    if name == "mse":
+        return mean(values)
+    means = chunk_means(values)
+    return mean([to_psnr(value) for value in means] if name == "psnr" else means)
+
+
+def summarise(frames: Iterable[Mapping[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
+    """`metrics` by batches and `frame_means` over frames, of every metric that all frames have."""
+    rows = list(frames)
+    names = [name for name in rows[0] if all(name in row for row in rows)] if rows else []
+    batches = {
+        name: by_batches(name, [row["mse" if name == "psnr" else name] for row in rows]) for name in names
+    }
+    return batches, {name: mean([row[name] for row in rows]) for name in names}
