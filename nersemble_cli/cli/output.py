@@ -107,6 +107,11 @@ class Output:
         self._stdout = _console(sys.stdout.isatty(), stderr=False)
         self._stderr = _console(sys.stderr.isatty(), stderr=True)
 
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a person can be asked: notes go to a terminal and answers come from one."""
+        return self._stderr.is_terminal and sys.stdin is not None and sys.stdin.isatty()
+
     def print(self, text: str = "", style: str | None = None, indent: int = 0) -> None:
         """A line of the result."""
         if not self.as_json:

@@ -1,7 +1,7 @@
 """LPIPS v0.1 with AlexNet, in plain torch.
 
-Sources: Zhang, Isola, Efros, Shechtman and Wang (2018); the normalisation of features is that of torchmetrics, which
-visage 0.2.18 calls with `net_type="alex", normalize=True`.
+Sources: Zhang, Isola, Efros, Shechtman and Wang (2018); the normalisation of features is that of torchmetrics,
+which visage 0.2.18 calls with `net_type="alex", normalize=True`.
 """
 
 from __future__ import annotations

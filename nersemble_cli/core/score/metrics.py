@@ -1,4 +1,5 @@
-"""MSE, PSNR, SSIM and MS-SSIM of a frame, and their averages over a video, by the conventions of the benchmark's author.
+"""MSE, PSNR, SSIM and MS-SSIM of a frame, and their averages over a video, by the conventions of the benchmark's
+author.
 
 Sources: SSIM by Wang, Bovik, Sheikh and Simoncelli (2004), MS-SSIM by Wang, Simoncelli and Bovik (2003), with the
 parameters of torchmetrics ≥ 1.4.2, which visage 0.2.18 calls with its defaults. Images are (H, W, 3) uint8 RGB
@@ -10,13 +11,16 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
-Plane = NDArray[np.float32]
-Matte = NDArray[np.float32]
+Plane = NDArray[Any]
+"""float32"""
+Matte = NDArray[Any]
+"""(H, W) float32, from 0 to 1"""
 
 BATCH = 16
 """Frames that are averaged together before the average over a video is taken."""
@@ -31,7 +35,8 @@ _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the five scales
 SMALLEST_SSIM = _RADIUS + 1
 """The fewest rows and columns that SSIM is defined for, because its border is reflected."""
 SMALLEST_MS_SSIM = _TAPS * 2 ** (len(_WEIGHTS) - 1)
-"""The fewest rows and columns for MS-SSIM, 176: torchmetrics speaks of more than 160, but refuses 161 to 175 too."""
+"""The fewest rows and columns for MS-SSIM, 176: torchmetrics speaks of more than 160, but refuses 161 to 175
+too."""
 
 
 @functools.cache
@@ -64,11 +69,8 @@ def _mean(plane: Plane, matte: Matte | None) -> float:
 
 
 def _similarities(x: Plane, y: Plane, matte: Matte | None) -> tuple[float, float, float]:
-    """Of one channel, whose values are given less 1: the mean SSIM of the whole plane, that without the border, and
-    the mean of the contrast term without the border.
-
-    The shift makes white 0, so that the small differences of large squares keep their digits on the background.
-    """
+    """Of one channel: the mean SSIM of the whole plane, that without the border, and the mean of the contrast term
+    without the border."""
     mean_x, mean_y = _blur(x), _blur(y)
     squared_x, squared_y, product = mean_x * mean_x, mean_y * mean_y, mean_x * mean_y
     variance_x = np.maximum(_blur(x * x) - squared_x, 0)
@@ -88,14 +90,13 @@ def _halve(plane: Plane) -> Plane:
     import cv2
 
     height, width = (side // 2 for side in plane.shape)
-    halved: Plane = cv2.resize(
-        plane[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA
-    )
+    halved: Plane = cv2.resize(plane[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
     return halved
 
 
 def mean_squared_error(a: Image, b: Image, matte: Matte | None = None) -> float:
-    """The mean of (a - b)² over pixels and channels, of values from 0 to 1; exact for uint8. With an (H, W) `matte`
+    """The mean of (a - b)² over pixels and channels, of values from 0 to 1; exact for uint8. With an (H, W)
+    `matte`
     from 0 to 1 it is the mean weighted by it."""
     if matte is None:
         import cv2
@@ -169,9 +170,10 @@ def mean(values: Sequence[float]) -> float:
 
 
 def by_batches(name: str, values: Sequence[float]) -> float:
-    """The value of a video from those of its kept frames, in order, as visage takes it: batches of 16 frames, in each
-    the mean, and over the batches, however short the last one, the plain mean. For `psnr` the values are mean squared
-    errors, and each batch's mean is turned into dB. `mse` is the mean over all frames."""
+    """The value of a video from those of its kept frames, in order, as visage takes it: batches of 16 frames, in
+    each
+    the mean, and over the batches, however short the last one, the plain mean. For `psnr` the values are mean
+    squared errors, and each batch's mean is turned into dB. `mse` is the mean over all frames."""
     if name == "mse":
         return mean(values)
     means = chunk_means(values)
@@ -182,7 +184,5 @@ def summarise(frames: Iterable[Mapping[str, float]]) -> tuple[dict[str, float], 
     """`metrics` by batches and `frame_means` over frames, of every metric that all frames have."""
     rows = list(frames)
     names = [name for name in rows[0] if all(name in row for row in rows)] if rows else []
-    batches = {
-        name: by_batches(name, [row["mse" if name == "psnr" else name] for row in rows]) for name in names
-    }
+    batches = {name: by_batches(name, [row["mse" if name == "psnr" else name] for row in rows]) for name in names}
     return batches, {name: mean([row[name] for row in rows]) for name in names}

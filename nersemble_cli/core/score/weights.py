@@ -39,7 +39,8 @@ HOW = (
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """AlexNet's convolutions under torchvision's names, kernels (out, in, height, width) float32; where they are from,
+    """AlexNet's convolutions under torchvision's names, kernels (out, in, height, width) float32; where they are
+    from,
     and a hash of the numbers, which is the same for every file that holds them."""
 
     arrays: Arrays
@@ -138,12 +139,15 @@ def _from_jax(path: Path) -> dict[str, NDArray[np.float32]]:
 def check_self_test(value: float, path: Path) -> None:
     """Raises `InvalidInputError` if the distance of the fixed pair is not the one that AlexNet's weights give."""
     if not abs(value - SELF_TEST) < _SELF_TEST_TOLERANCE:
-        message = f"LPIPS of a fixed pair is {value:.6f} with {path}, expected {SELF_TEST:.6f}: these are other weights."
+        message = (
+            f"LPIPS of a fixed pair is {value:.6f} with {path}, expected {SELF_TEST:.6f}: these are other weights."
+        )
         raise InvalidInputError(message, HOW)
 
 
 def fetch() -> Path:
-    """Downloads AlexNet to where torch's hub keeps it, and checks its hash. Raises `NersembleError` if it cannot."""
+    """Downloads AlexNet to where torch's hub keeps it, and checks its hash. Raises `NersembleError` if it
+    cannot."""
     import torch
 
     target = hub_path()

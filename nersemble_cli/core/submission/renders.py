@@ -96,7 +96,7 @@ def _example(benchmark: Benchmark) -> str:
     return f"{path} and so on."
 
 
-def _entries(folder: Path, depth: int) -> list[Path]:
+def entries(folder: Path, depth: int) -> list[Path]:
     """What lies `depth` levels below `folder`, sorted; hidden things and junk are passed over."""
     level = [folder]
     for _ in range(depth):
@@ -120,7 +120,7 @@ def _leave_out(renders: Renders, strangers: list[Path]) -> None:
 
 
 def _explain_nothing_found(renders: Renders) -> None:
-    top = [path.name for path in _entries(renders.folder, 1)]
+    top = [path.name for path in entries(renders.folder, 1)]
     found = f"It holds {listing(top)}." if top else "It is empty."
     raise UsageError(
         f"Nothing in {renders.folder} belongs to a {renders.benchmark.name} submission. {found}",
@@ -133,7 +133,7 @@ def _scan_videos(
 ) -> None:
     report = renders.report
     by_name: dict[str, list[Path]] = defaultdict(list)
-    for path in _entries(renders.folder, 3):
+    for path in entries(renders.folder, 3):
         name = canonical(str(path.relative_to(renders.folder)))
         by_name[name if path.is_dir() else name.removesuffix(".mp4") + ".mp4"].append(path)
     for slot in benchmark.slots:
@@ -150,7 +150,7 @@ def _scan_videos(
                 Finding("duplicate_file", slot.path, message, expected=1, actual=len(candidates), hint=hint)
             )
         elif candidates[0].is_dir():
-            frames = _frames_in(candidates[0], slot, report)
+            frames = frames_in(candidates[0], slot.path, report.findings)
             if frames:
                 renders.videos.append(VideoSource(slot, candidates[0], frames, boxes.get(slot.serial)))
         else:
@@ -166,7 +166,7 @@ def _scan_videos(
     def check(source: VideoSource, cancel: Cancel) -> tuple[VideoReport, Counter[str]]:
         expected = counts.get(source.slot.participant, source.slot.sequence)
         if source.frames:
-            return _check_frames(benchmark, source, expected, progress, cancel)
+            return check_frames(benchmark, source.slot.path, source, expected, progress, cancel)
         member = FileMember(source.slot.path, source.path)
         video = check_video(member, benchmark, expected, cancel=cancel)
         progress.advance()
@@ -180,17 +180,17 @@ def _scan_videos(
     report.notes += [f"{n:,} frames: {conversion}" for conversion, n in conversions.items()]
 
 
-def _frames_in(folder: Path, slot: VideoSlot, report: Report) -> tuple[Path, ...]:
-    """The PNGs of a folder in the order of the last number in their names; findings if there are none, or if
-    the numbers are no sequence."""
-    files = _entries(folder, 1)
+def frames_in(folder: Path, name: str, findings: list[Finding]) -> tuple[Path, ...]:
+    """The PNGs of a folder in the order of the last number in their names; findings for video `name` if there are
+    none, or if their numbers are not a sequence."""
+    files = entries(folder, 1)
     pngs = [path for path in files if path.suffix.lower() == ".png" and path.is_file()]
     if not pngs:
         others = Counter(path.suffix for path in files if path.suffix.lower() in _OTHER_IMAGES)
         found = ", ".join(f"{n} {suffix}" for suffix, n in others.items()) or "nothing else either"
         message = f"{folder} holds no PNG ({found})."
         hint = "Write frames as PNG, which loses nothing." if others else ""
-        report.findings.append(Finding("missing_file", slot.path, message, expected="*.png", hint=hint))
+        findings.append(Finding("missing_file", name, message, expected="*.png", hint=hint))
         return ()
     numbered: dict[int, list[Path]] = defaultdict(list)
     unnumbered = []
@@ -201,15 +201,13 @@ def _frames_in(folder: Path, slot: VideoSlot, report: Report) -> tuple[Path, ...
             unnumbered.append(path.name)
     if unnumbered:
         message = f"{len(unnumbered)} PNGs have no number in their names: {listing(unnumbered)}."
-        report.findings.append(Finding("unnumbered_frame", slot.path, message, "00000.png", unnumbered[0]))
+        findings.append(Finding("unnumbered_frame", name, message, "00000.png", unnumbered[0]))
     twice = {number: paths for number, paths in numbered.items() if len(paths) > 1}
     if twice:
         number, paths = next(iter(sorted(twice.items())))
         same = ", ".join(path.name for path in paths[:3])
         message = f"{len(twice)} numbers are there twice, such as {number}: {same}."
-        report.findings.append(
-            Finding("duplicate_frame", slot.path, message, expected=len(numbered), actual=len(pngs))
-        )
+        findings.append(Finding("duplicate_frame", name, message, expected=len(numbered), actual=len(pngs)))
     order = sorted(numbered)
     steps = Counter(b - a for a, b in pairwise(order))
     if len(steps) > 1:
@@ -219,16 +217,23 @@ def _frames_in(folder: Path, slot: VideoSlot, report: Report) -> tuple[Path, ...
             message = (
                 f"Between {order[0]} and {order[-1]}, {len(missing)} numbers are missing: {listing(missing)}."
             )
-            report.findings.append(
-                Finding("frame_gap", slot.path, message, expected=len(order) + len(missing), actual=len(order))
+            findings.append(
+                Finding("frame_gap", name, message, expected=len(order) + len(missing), actual=len(order))
             )
     return tuple(numbered[number][0] for number in order)
 
 
-def _check_frames(
-    benchmark: VideoBenchmark, source: VideoSource, expected: int | None, progress: Progress, cancel: Cancel
+def check_frames(
+    benchmark: VideoBenchmark,
+    path: str,
+    source: VideoSource,
+    expected: int | None,
+    progress: Progress,
+    cancel: Cancel,
 ) -> tuple[VideoReport, Counter[str]]:
-    path, n = source.slot.path, len(source.frames)
+    """Checks the PNGs of video `path` for their size and their checksums; also returns how many frames will be
+    converted, by the kind of conversion."""
+    n = len(source.frames)
     findings = []
     conversions: Counter[str] = Counter()
     unreadable: list[str] = []
@@ -276,7 +281,7 @@ def _does_not_fit(path: str, box: Box, size: tuple[int, int], of: str) -> Findin
 def _scan_meshes(renders: Renders, benchmark: MeshBenchmark, progress: Progress) -> None:
     by_name = by_canonical(benchmark.name)
     strangers = []
-    for path in _entries(renders.folder, 3):
+    for path in entries(renders.folder, 3):
         name = by_name.get(canonical(str(path.relative_to(renders.folder))))
         if name is None or not path.is_file():
             strangers.append(path)

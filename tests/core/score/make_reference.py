@@ -63,7 +63,8 @@ def main() -> None:
             metrics["lpips"] = lambda a, b: network(a, b, normalize=True).mean()
         with torch.no_grad():
             values = {
-                key: torch.stack([metric(a, b) for a, b in batches]).mean().item() for key, metric in metrics.items()
+                key: torch.stack([metric(a, b) for a, b in batches]).mean().item()
+                for key, metric in metrics.items()
             }
             values["mse"] = nn.functional.mse_loss(render, truth).item()
         found[name] = {key: None if value == float("inf") else value for key, value in values.items()}

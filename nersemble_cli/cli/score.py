@@ -1,0 +1,538 @@
+"""`nersemble score nvs|mono|pair|svfr|merge`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nersemble_cli.cli import options
+
+if TYPE_CHECKING:
+    from nersemble_cli.cli.output import Output
+    from nersemble_cli.core.score.document import Score
+    from nersemble_cli.core.score.run import Plan
+    from nersemble_cli.core.score.sources import Job
+
+LONG_WORK = 30  # seconds, from which on an estimate is shown
+_WHAT, _HOW, _OUT = options.SELECTION, "How it is scored", "What is written"
+_NAMES = {"psnr": "PSNR", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "lpips": "LPIPS", "jod": "JOD", "mse": "MSE"}
+_DIGITS = {"psnr": 2, "jod": 3, "mse": 6}
+
+RendersArgument = Annotated[
+    Path,
+    typer.Argument(metavar="RENDERS", help="A folder as `pack` reads it, or a zip of videos.", show_default=False),
+]
+SequencesOption = Annotated[
+    list[str] | None,
+    typer.Option("--sequence", "-s", metavar="NAME", help="Only these sequences.", rich_help_panel=_WHAT),
+]
+CamerasOption = Annotated[
+    list[str] | None,
+    typer.Option("--camera", "-c", metavar="SERIAL", help="Only these cameras.", rich_help_panel=_WHAT),
+]
+FramesOption = Annotated[
+    str,
+    typer.Option(
+        "--frames",
+        metavar="all|0,5,10-20|::N",
+        help="Only these timesteps; ::N: every N-th.",
+        rich_help_panel=_WHAT,
+    ),
+]
+VideosOption = Annotated[
+    str | None,
+    typer.Option(
+        "--videos", metavar="I/N", help="Only the I-th of N parts, for many machines.", rich_help_panel=_WHAT
+    ),
+]
+MetricsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--metrics",
+        metavar="LIST|all",
+        help="Of psnr, ssim, ms_ssim, lpips, jod, mse, akd, akd_face, csim.",
+        show_default="psnr,ssim,ms_ssim,mse, and lpips if it can be computed",
+        rich_help_panel=_HOW,
+    ),
+]
+LosslessOption = Annotated[
+    bool,
+    typer.Option(
+        "--lossless",
+        help="Compare PNGs as they are, not encoded as `pack` will encode them.",
+        rich_help_panel=_HOW,
+    ),
+]
+MaskedOption = Annotated[
+    bool,
+    typer.Option("--masked", help="Only inside of the alpha maps. The benchmark does not.", rich_help_panel=_HOW),
+]
+DeviceOption = Annotated[
+    str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where LPIPS is computed.", rich_help_panel=_HOW)
+]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--lpips-weights", metavar="FILE", help="AlexNet for LPIPS.", show_default="where torch keeps it",
+        rich_help_panel=_HOW,
+    ),
+]  # fmt: skip
+FetchOption = Annotated[
+    bool, typer.Option("--fetch-weights", help="Download AlexNet (244 MB) if it is missing.", rich_help_panel=_HOW)
+]
+CacheOption = Annotated[
+    bool,
+    typer.Option("--no-cache", help="Neither use nor keep what was computed before.", rich_help_panel=_HOW),
+]
+ReportOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="report.html, or side_by_side.mp4.", show_default=False,
+        rich_help_panel=_OUT,
+    ),
+]  # fmt: skip
+CsvOption = Annotated[
+    Path | None,
+    typer.Option("--csv", metavar="FILE", help="A line per frame.", show_default=False, rich_help_panel=_OUT),
+]
+WorstOption = Annotated[
+    int, typer.Option("--worst", metavar="N", min=0, help="Frames to show in a report.", rich_help_panel=_OUT)
+]
+MinOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--min",
+        metavar="METRIC=VALUE",
+        help="Exit with status 1 if the mean is worse: psnr=30. For LPIPS it is the most.",
+        show_default=False,
+        rich_help_panel=_OUT,
+    ),
+]
+BaselineOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--baseline", metavar="OLD.json", help="An earlier result to compare with.", show_default=False,
+        rich_help_panel=_OUT,
+    ),
+]  # fmt: skip
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Replace files that are there.", rich_help_panel=_OUT)
+]
+DryRunOption = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Only say what would be scored, and how long it takes.", rich_help_panel=_OUT),
+]
+
+app = typer.Typer(
+    cls=options.Group,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example:\n\nnersemble score nvs renders/ -o report.html",
+)
+
+
+@app.callback()
+def score() -> None:
+    """Score renders of training cameras and sequences before an upload.
+
+    With the metrics of the benchmark's author, by their conventions. What is hidden stays hidden: leave a camera
+    or a sequence out of your training, render it, and score that.
+    """
+
+
+def _score_command(benchmark_name: str) -> Callable[..., None]:
+    def command(
+        renders: RendersArgument,
+        folder: options.FolderOption = None,
+        participant: options.ParticipantsOption = None,
+        sequence: SequencesOption = None,
+        camera: CamerasOption = None,
+        frames: FramesOption = "all",
+        videos: VideosOption = None,
+        metrics: MetricsOption = None,
+        lossless: LosslessOption = False,
+        masked: MaskedOption = False,
+        device: DeviceOption = "auto",
+        lpips_weights: WeightsOption = None,
+        fetch_weights: FetchOption = False,
+        no_cache: CacheOption = False,
+        workers: options.WorkersOption = None,
+        report: ReportOption = None,
+        csv: CsvOption = None,
+        worst: WorstOption = 8,
+        minimum: MinOption = None,
+        baseline: BaselineOption = None,
+        overwrite: OverwriteOption = False,
+        dry_run: DryRunOption = False,
+        as_json: options.JsonOption = False,
+    ) -> None:
+        from nersemble_cli.cli.output import Output
+        from nersemble_cli.core import settings
+        from nersemble_cli.core.benchmarks import VideoBenchmark, get_benchmark
+        from nersemble_cli.core.download.selection import split_names
+        from nersemble_cli.core.score.jobs import Request, choose_part, find_jobs
+        from nersemble_cli.core.score.run import new_score
+        from nersemble_cli.core.video.encode import CRF
+
+        benchmark = get_benchmark(benchmark_name)
+        assert isinstance(benchmark, VideoBenchmark)
+        output = Output(as_json)
+        wanted = _Wanted(report, csv, worst, minimum, baseline, overwrite, dry_run)
+        plan = _make_plan(output, metrics, masked, device, lpips_weights, fetch_weights, workers, no_cache)
+        crf = None if lossless else CRF
+        people, sequences, serials = (split_names(values or []) or None for values in (participant, sequence,
+        camera)) request = Request(people, sequences, serials, frames, crf, masked)
+        with find_jobs(benchmark, renders, settings.find_folder(folder), request) as found:
+            score = new_score(benchmark.name, crf, plan)
+            score.notes += found.notes
+            jobs, failed, score.part = choose_part(found, videos)
+            score.failed = {path: [f.as_json() for f in findings] for path, findings in failed.items()}
+            _score(output, score, jobs, plan, wanted)
+
+    return command
+
+
+_DOC = """Score {what}.
+
+    RENDERS/{{participant}}/{{sequence}}/cam_{{serial}}/*.png or .mp4, of cameras and sequences whose images you
+    have. PNGs are scored as they would arrive: encoded as `pack` does it, and decoded. {advice}
+
+    Exit status: 0 scored, 1 below --min, or a video could not be scored, 2 wrong usage or nothing that may be
+    scored.
+    """
+for _name, _what, _advice in (
+    (
+        "nvs",
+        "novel views, on training cameras that you left out",
+        "Good cameras: 222200040, 220700191, 222200043.",
+    ),
+    (
+        "mono",
+        "an avatar, on training sequences that you left out",
+        "Only camera 222200037 has ground truth, so that novel views cannot be scored.",
+    ),
+):
+    _command = _score_command(_name)
+    _command.__doc__ = _DOC.format(what=_what, advice=_advice)
+    _command.__name__ = _name
+    options.command(app, f"nersemble score {_name} renders/", f"nersemble score {_name} renders/ -o report.html")(
+        _command
+    )
+
+
+@options.command(
+    app, "nersemble score pair mine.mp4 truth.mp4", "nersemble score pair renders/ images/ --lossless"
+)
+def pair(
+    a: Annotated[Path, typer.Argument(metavar="A", help="A video, or a folder of PNGs.", show_default=False)],
+    b: Annotated[Path, typer.Argument(metavar="B", help="What it is compared with.", show_default=False)],
+    fps: Annotated[
+        str, typer.Option("--fps", metavar="N", help="Frames per second.", rich_help_panel=_HOW)
+    ] = "73",
+    frames: FramesOption = "all",
+    metrics: MetricsOption = None,
+    lossless: LosslessOption = False,
+    device: DeviceOption = "auto",
+    lpips_weights: WeightsOption = None,
+    fetch_weights: FetchOption = False,
+    no_cache: CacheOption = False,
+    workers: options.WorkersOption = None,
+    report: ReportOption = None,
+    csv: CsvOption = None,
+    worst: WorstOption = 8,
+    minimum: MinOption = None,
+    baseline: BaselineOption = None,
+    overwrite: OverwriteOption = False,
+    dry_run: DryRunOption = False,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Compare any two videos or folders of PNGs.
+
+    B is taken as it is. If A is a folder of PNGs, it is encoded as `pack` does it, unless --lossless is given.
+
+    Exit status: 0 scored, 1 below --min or not comparable, 2 wrong usage.
+    """
+    from fractions import Fraction
+
+    from nersemble_cli.cli.output import Output
+    from nersemble_cli.core.errors import UsageError
+    from nersemble_cli.core.score.jobs import Request, pair_job
+    from nersemble_cli.core.score.run import new_score
+    from nersemble_cli.core.video.encode import CRF
+
+    try:
+        rate = Fraction(fps)
+        if rate <= 0:
+            raise ValueError
+    except (ValueError, ZeroDivisionError) as error:
+        raise UsageError(f"--fps: '{fps}' is not a frame rate.", "For example 73, 24.3 or 30000/1001.") from error
+    output = Output(as_json)
+    wanted = _Wanted(report, csv, worst, minimum, baseline, overwrite, dry_run)
+    plan = _make_plan(output, metrics, False, device, lpips_weights, fetch_weights, workers, no_cache)
+    crf = None if lossless else CRF
+    job = pair_job(a, b, rate, Request(timesteps=frames, crf=crf))
+    _score(output, new_score("pair", crf, plan), [job], plan, wanted)
+
+
+@options.command(
+    app, "nersemble score merge part_*.json -o report.html", "nersemble score merge part_*.json --json"
+)
+def merge(
+    parts: Annotated[
+        list[Path],
+        typer.Argument(metavar="PART.json…", help="What `score --videos I/N --json` printed.", show_default=False),
+    ],
+    report: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="merged.json, or report.html.", show_default=False),
+    ] = None,
+    csv: CsvOption = None,
+    minimum: MinOption = None,
+    baseline: BaselineOption = None,
+    overwrite: OverwriteOption = False,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Put the parts of many machines together.
+
+    The result is that of a single run, to the last byte.
+    """
+    from nersemble_cli.cli.output import Output
+    from nersemble_cli.core.score.document import load
+    from nersemble_cli.core.score.document import merge as merge_parts
+
+    wanted = _Wanted(report, csv, 0, minimum, baseline, overwrite, False)
+    score = merge_parts([load(part) for part in parts])
+    output = Output(as_json)
+    _finish(output, score, [], wanted)
+
+
+class _Wanted:
+    """What is to come of a result. Everything about it is checked before the work begins."""
+
+    def __init__(
+        self,
+        report: Path | None,
+        csv: Path | None,
+        worst: int,
+        minimum: Sequence[str] | None,
+        baseline: Path | None,
+        overwrite: bool,
+        dry_run: bool,
+    ) -> None:
+        from nersemble_cli.core.errors import UsageError
+        from nersemble_cli.core.files import check_target
+        from nersemble_cli.core.score.document import load
+
+        if report is not None and report.suffix.lower() not in (".html", ".mp4", ".json"):
+            raise UsageError(
+                f"-o {report}: the name must end in .html, .mp4 or .json.", "For example -o report.html"
+            )
+        self.report = None if report is None else check_target(report, overwrite)
+        self.csv = None if csv is None else check_target(csv, overwrite)
+        self.worst, self.dry_run = worst, dry_run
+        self.minimum = _parse_minimum(minimum or ())
+        self.baseline = None if baseline is None else load(baseline)
+
+
+def _parse_minimum(texts: Sequence[str]) -> dict[str, float]:
+    from nersemble_cli.core.errors import UsageError, unknown_name
+    from nersemble_cli.core.score.document import METRICS
+
+    found = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        name = name.strip().lower().replace("-", "_")
+        if name not in METRICS:
+            raise unknown_name("metric", name, METRICS)
+        try:
+            found[name] = float(value)
+        except ValueError:
+            raise UsageError(f"--min: '{text}' has no number.", "For example --min psnr=30") from None
+    return found
+
+
+def _make_plan(
+    output: Output,
+    metrics: str | None,
+    masked: bool,
+    device: str,
+    weights_file: Path | None,
+    fetch: bool,
+    workers: int | None,
+    no_cache: bool,
+) -> Plan:
+    from importlib.util import find_spec
+
+    from nersemble_cli.core.score import weights
+    from nersemble_cli.core.score.cache import cache_folder
+    from nersemble_cli.core.score.run import make_plan, parse_metrics
+
+    wanted = parse_metrics(metrics)[0]
+    if "lpips" in wanted and find_spec("torch") and weights.find(weights_file) is None:
+        asked = metrics is not None and output.is_terminal
+        question = f"LPIPS needs AlexNet: {weights.SIZE} from {weights.SOURCE}. Download it?"
+        if fetch or (asked and typer.confirm(question, err=True)):
+            output.note(
+                f"Fetching {weights.SIZE} from {weights.SOURCE} (SHA-256 begins with {weights.HASH_START}) …"
+            )
+            output.note(f"AlexNet is in {weights.fetch()}")
+    return make_plan(
+        metrics, masked=masked, device=device, weights_file=weights_file, workers=workers,
+        cache=None if no_cache else cache_folder(),
+    )  # fmt: skip
+
+
+def _score(output: Output, score: Score, jobs: Sequence[Job], plan: Plan, wanted: _Wanted) -> None:
+    """Scores, shows and writes; ends the command."""
+    from nersemble_cli.core.score.run import run
+    from nersemble_cli.core.video.pixels import keep_freed_memory
+
+    keep_freed_memory()
+    if wanted.dry_run:
+        _show_plan(output, score, jobs, plan)
+        raise typer.Exit(0)
+    _note_estimate(output, jobs, plan)
+    try:
+        with output.progress() as progress:
+            run(score, jobs, plan, progress)
+    except KeyboardInterrupt:
+        _write(output, score, [], wanted)
+        _show(output, score, wanted)
+        raise
+    _finish(output, score, jobs, wanted)
+
+
+def _finish(output: Output, score: Score, jobs: Sequence[Job], wanted: _Wanted) -> None:
+    _write(output, score, jobs, wanted)
+    missed = _show(output, score, wanted)
+    raise typer.Exit(0 if score.is_whole and not missed else 1)
+
+
+def _note_estimate(output: Output, jobs: Sequence[Job], plan: Plan) -> None:
+    from nersemble_cli.core.score.run import estimate_seconds, frames_to_do
+
+    todo = frames_to_do(jobs, plan)
+    if sum(n for _, n in todo) > 2 and (seconds := estimate_seconds(todo, plan)) > LONG_WORK:
+        output.note(f"About {_duration(seconds)} for {sum(n for _, n in todo):,} frames.")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _show_plan(output: Output, score: Score, jobs: Sequence[Job], plan: Plan) -> None:
+    from nersemble_cli.cli.output import plain_table
+    from nersemble_cli.core.score.document import NOTICE
+    from nersemble_cli.core.score.run import estimate_seconds, frames_to_do
+
+    todo = frames_to_do(jobs, plan)
+    seconds = estimate_seconds(todo, plan)
+    output.print(NOTICE)
+    output.print()
+    table = plain_table("video", ">frames", ">to compute", "render")
+    for job, n in todo:
+        table.add_row(job.path, f"{len(job.timesteps):,}", f"{n:,}", job.codec)
+    output.table(table)
+    _show_rest(output, score)
+    output.print(
+        f"Would compute {', '.join(plan.metrics)} of {sum(n for _, n in todo):,} frames:"
+        f" about {_duration(seconds)}."
+    )
+    output.json({
+        **score.as_json(), "dry_run": True, "estimated_seconds": seconds,
+        "planned": [{"path": job.path, "num_frames": len(job.timesteps), "to_compute": n} for job, n in todo],
+    })  # fmt: skip
+
+
+def _number(name: str, value: float | None) -> str:
+    return "–" if value is None else f"{value:.{_DIGITS.get(name, 4)}f}"
+
+
+def _show(output: Output, score: Score, wanted: _Wanted) -> list[str]:
+    """Shows the result; returns in which metrics it is worse than asked."""
+    from nersemble_cli.cli.output import plain_table
+    from nersemble_cli.core.score.document import LOWER_IS_BETTER, NOTICE
+
+    output.print(NOTICE, style="bold")
+    output.print()
+    videos = sorted(score.videos, key=lambda video: video.path)
+    mean, frame_mean = score.mean(), score.mean(frame_means=True)
+    names = [name for name in _NAMES if any(name in video.summary()[0] for video in videos)]
+    if videos:
+        table = plain_table(
+            "video", ">frames", *(f">{_NAMES[name]}" for name in names), ">PSNR over frames", ">worst frame"
+        )
+        for video in videos:
+            batches, means = video.summary()
+            worst = video.worst()
+            frames = f"{len(video.frames):,}{' of a part' if video.incomplete else ''}"
+            last = "" if worst is None else f"{int(worst['timestep'])}"
+            values = (_number(name, batches.get(name)) for name in names)
+            table.add_row(video.path, frames, *values, _number("psnr", means.get("psnr")), last)
+        if len(videos) > 1:
+            cells = (_number(n, mean.get(n)) for n in names)
+            table.add_row(
+                "mean over videos", "", *cells, _number("psnr", frame_mean.get("psnr")), "", style="bold"
+            )
+        if wanted.baseline:
+            before = wanted.baseline.mean()
+            changes = (
+                f"{mean[n] - before[n]:+.{_DIGITS.get(n, 4)}f}" if n in mean and n in before else "–"
+                for n in names
+            )
+            table.add_row("change to the baseline", "", *changes, "", "")
+        output.table(table)
+        output.print("By batches of 16 frames, as the benchmark's author averages; the mean over frames is beside
+        it.") if score.conventions.get("masked"):
+            output.print("Only inside the alpha maps, which the benchmark does not do.")
+    _show_rest(output, score)
+    missed = []
+    for name, value in wanted.minimum.items():
+        found = mean.get(name)
+        if found is None or (found > value if name in LOWER_IS_BETTER else found < value):
+            sign = "≤" if name in LOWER_IS_BETTER else "≥"
+            missed.append(name)
+            output.print(f"Missed: {name} {sign} {value:g}, it is {_number(name, found)}.", style="bold red")
+    if score.incomplete:
+        output.print("Incomplete: it was interrupted.", style="bold red")
+    elif score.failed:
+        output.print(
+            f"{len(score.failed)} of {len(score.failed) + len(videos)} videos could not be scored.",
+            style="bold red",
+        )
+    output.json(score.as_json())
+    return missed
+
+
+def _show_rest(output: Output, score: Score) -> None:
+    for path, findings in sorted(score.failed.items()):
+        for finding in findings:
+            output.print(f"{path}: {finding['message']}", style="red")
+            if finding.get("hint"):
+                output.print(f"→ {finding['hint']}", indent=2)
+    for name, reason in score.left_out.items():
+        output.note(f"left out: {name}: {reason}")
+    for note in (*score.notes, *(note for video in score.videos for note in video.notes)):
+        output.note(f"note: {note}")
+
+
+def _write(output: Output, score: Score, jobs: Sequence[Job], wanted: _Wanted) -> None:
+    """Writes the files that were asked for, each of them whole or not at all."""
+    from nersemble_cli.core.files import scratch_folder
+    from nersemble_cli.core.score.document import dumps, to_csv
+
+    files: dict[Path, Callable[[Path], Any]] = {}
+    if wanted.csv:
+        files[wanted.csv] = lambda path: path.write_text(to_csv(score.videos), "utf-8")
+    if wanted.report and wanted.report.suffix.lower() == ".json":
+        files[wanted.report] = lambda path: path.write_text(dumps(score.as_json()), "utf-8")
+    for target, write in files.items():
+        with scratch_folder(target) as scratch:
+            write(scratch / target.name)
+            (scratch / target.name).replace(target)
+        output.note(f"Written: {target}")
