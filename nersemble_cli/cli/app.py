@@ -12,7 +12,19 @@ from typing import Annotated, Any
 import typer
 
 from nersemble_cli import __version__
-from nersemble_cli.cli import demo, doctor, download, export, inspect, options, pack, validate, view, visualize
+from nersemble_cli.cli import (
+    demo,
+    doctor,
+    download,
+    export,
+    inspect,
+    options,
+    pack,
+    score,
+    validate,
+    view,
+    visualize,
+)
 from nersemble_cli.cli.completion import INSTRUCTION
 from nersemble_cli.cli.interrupts import catch_interrupts
 from nersemble_cli.core.errors import NersembleError, UsageError, install_command
@@ -55,6 +67,7 @@ options.command(app, "nersemble pack nvs renders/ submission.zip")(pack.pack)
 options.command(app, "nersemble validate submission.zip", "nersemble validate submission.zip --json")(
     validate.validate
 )
+app.add_typer(score.app, name="score")
 app.add_typer(export.app, name="export")
 options.command(app, "nersemble demo", "nersemble demo my_demo")(demo.demo)
 options.command(app, "nersemble doctor")(doctor.doctor)

@@ -183,8 +183,10 @@ def _score_command(benchmark_name: str) -> Callable[..., None]:
         wanted = _Wanted(report, csv, worst, minimum, baseline, overwrite, dry_run)
         plan = _make_plan(output, metrics, masked, device, lpips_weights, fetch_weights, workers, no_cache)
         crf = None if lossless else CRF
-        people, sequences, serials = (split_names(values or []) or None for values in (participant, sequence,
-        camera)) request = Request(people, sequences, serials, frames, crf, masked)
+        people, sequences, serials = (
+            split_names(values or []) or None for values in (participant, sequence, camera)
+        )
+        request = Request(people, sequences, serials, frames, crf, masked)
         with find_jobs(benchmark, renders, settings.find_folder(folder), request) as found:
             score = new_score(benchmark.name, crf, plan)
             score.notes += found.notes
@@ -388,9 +390,7 @@ def _make_plan(
 def _score(output: Output, score: Score, jobs: Sequence[Job], plan: Plan, wanted: _Wanted) -> None:
     """Scores, shows and writes; ends the command."""
     from nersemble_cli.core.score.run import run
-    from nersemble_cli.core.video.pixels import keep_freed_memory
 
-    keep_freed_memory()
     if wanted.dry_run:
         _show_plan(output, score, jobs, plan)
         raise typer.Exit(0)
@@ -487,8 +487,10 @@ def _show(output: Output, score: Score, wanted: _Wanted) -> list[str]:
             )
             table.add_row("change to the baseline", "", *changes, "", "")
         output.table(table)
-        output.print("By batches of 16 frames, as the benchmark's author averages; the mean over frames is beside
-        it.") if score.conventions.get("masked"):
+        output.print(
+            "By batches of 16 frames, as the benchmark's author averages; the mean over frames is beside it."
+        )
+        if score.conventions.get("masked"):
             output.print("Only inside the alpha maps, which the benchmark does not do.")
     _show_rest(output, score)
     missed = []

@@ -43,11 +43,8 @@ def make_lpips(weights: Arrays, device: str = "cpu", heads: Arrays | None = None
     """
     import torch
 
-    network = {name: torch.from_numpy(np.ascontiguousarray(array)).to(device) for name, array in weights.items()}
-    linear = [
-        torch.from_numpy(np.ascontiguousarray(head)).to(device)[None, :, None, None]
-        for head in (heads or load_heads()).values()
-    ]
+    network = {name: torch.tensor(array, device=device) for name, array in weights.items()}
+    linear = [torch.tensor(head, device=device)[None, :, None, None] for head in (heads or load_heads()).values()]
     shift, scale = (torch.tensor(values, device=device)[None, :, None, None] for values in (_SHIFT, _SCALE))
 
     def distance(a: Image, b: Image) -> float:

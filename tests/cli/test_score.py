@@ -1,0 +1,226 @@
+"""`nersemble score`, on the made-up benchmark."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nersemble_cli.core.benchmarks import NVS
+from nersemble_cli.core.formats.png import encode_png
+from nersemble_cli.core.score.document import NOTICE
+from nersemble_cli.core.synthetic.benchmark import render_frames
+from tests.conftest import Run
+from tests.made_up import RECIPE
+
+SERIAL, OTHER, HIDDEN = "222200042", "222200044", "222200046"
+BASE = ("--metrics", "psnr,ssim,mse", "--lossless")
+
+
+@pytest.fixture(scope="session")
+def renders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noisy renders of two training cameras of the made-up benchmark."""
+    folder = tmp_path_factory.mktemp("renders")
+    rng = np.random.default_rng(0)
+    for serial, noise in ((SERIAL, 3), (OTHER, 8)):
+        place = folder / "388" / "GLASSES" / f"cam_{serial}"
+        place.mkdir(parents=True)
+        for t, frame in enumerate(render_frames(NVS, 388, "GLASSES", serial, RECIPE)):
+            noisy = (frame + rng.normal(scale=noise, size=frame.shape)).round().clip(0, 255).astype(np.uint8)
+            (place / f"{t:05d}.png").write_bytes(encode_png(noisy))
+    return folder
+
+
+def test_scores_are_shown_and_the_first_line_is_honest(run: Run, synthetic: Path, renders: Path) -> None:
+    result = run("score", "nvs", renders, "-f", synthetic, *BASE)
+    assert result.status == 0
+    lines = result.out.splitlines()
+    assert lines[0] == NOTICE
+    assert lines[2].split()[:5] == ["video", "frames", "PSNR", "SSIM", "MSE"]
+    assert [line.split()[0] for line in lines[3:5]] == [f"388/GLASSES/cam_{s}" for s in (SERIAL, OTHER)]
+    assert lines[5].startswith("mean over videos")
+
+
+def test_json_keeps_the_contract(run: Run, synthetic: Path, renders: Path) -> None:
+    result = run("score", "nvs", renders, "-f", synthetic, "--json", *BASE)
+    document = json.loads(result.out)
+    assert document["schema_version"] == 1
+    assert document["kind"] == "local_estimate"
+    assert document["notice"] == NOTICE
+    assert (document["benchmark"], document["crf"], document["conventions"]["batch"]) == ("nvs", None, 16)
+    first = document["videos"][0]
+    assert first["path"] == f"388/GLASSES/cam_{SERIAL}"
+    assert first["num_frames"] == len(first["frames"]) == RECIPE.n_frames
+    assert set(first["metrics"]) >= {"psnr", "ssim", "mse"}
+    assert {"timestep", "mse", "psnr", "ssim"} <= set(first["frames"][0])
+    means = [video["metrics"]["psnr"] for video in document["videos"]]
+    assert document["mean"]["psnr"] == pytest.approx(np.mean(means))
+    assert means[0] > means[1] + 3
+
+
+def test_renders_are_encoded_unless_told_otherwise(run: Run, synthetic: Path, renders: Path) -> None:
+    result = run("score", "nvs", renders, "-f", synthetic, "--json", "--metrics", "ssim", "-c", OTHER)
+    document = json.loads(result.out)
+    raw = json.loads(run("score", "nvs", renders, "-f", synthetic, "--json", *BASE, "-c", OTHER).out)
+    assert document["crf"] == 14
+    assert document["videos"][0]["render"] == "h264, CRF 14"
+    assert document["mean"]["ssim"] > raw["mean"]["ssim"]
+
+
+def test_what_cannot_be_computed_is_named_with_what_brings_it(
+    run: Run, synthetic: Path, renders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nersemble_cli.core.score.weights._installed", lambda: iter(()))
+    result = run("score", "nvs", renders, "-f", synthetic, "--json", "--lossless", "-c", SERIAL)
+    document = json.loads(result.out)
+    assert list(document["left_out"]) == ["lpips"]
+    assert "--fetch-weights" in document["left_out"]["lpips"] or "pip install" in document["left_out"]["lpips"]
+    assert "lpips" not in document["mean"]
+    alone = run("score", "nvs", renders, "-f", synthetic, "--metrics", "lpips")
+    assert alone.status == 2
+    assert "lpips:" in alone.err
+
+
+@pytest.mark.parametrize("arguments", [("-c", HIDDEN), ("-c", f"{SERIAL},{HIDDEN}")])
+def test_hidden_cameras_are_refused(arguments: tuple[str, ...], run: Run, synthetic: Path, renders: Path) -> None:
+    result = run("score", "nvs", renders, "-f", synthetic, *arguments)
+    assert result.status == 2
+    assert HIDDEN in result.err
+    assert "222200040, 220700191, 222200043" in result.err
+    assert result.out == ""
+
+
+def test_hidden_sequences_are_refused_and_novel_views_explained(run: Run, synthetic: Path, tmp_path: Path) -> None:
+    result = run("score", "mono", tmp_path, "-f", synthetic, "-s", "FREE")
+    assert result.status == 2
+    assert "FREE is hidden" in result.err
+    assert "EXP-9-jaw-2" in result.err
+    assert "Novel views cannot be scored" in result.err
+
+
+def test_a_submission_is_refused_even_if_a_file_lies_in_the_data(
+    run: Run, synthetic: Path, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(tmp_path / "submission.zip", "w") as archive:
+        for slot in NVS.slots:
+            archive.writestr(slot.path, b"")
+    result = run("score", "nvs", tmp_path / "submission.zip", "-f", synthetic)
+    assert result.status == 2
+    assert "hidden cameras only" in result.err
+    assert "222200040, 220700191, 222200043" in result.err
+
+
+def test_a_video_with_missing_frames_is_named_and_the_others_are_scored(
+    run: Run, synthetic: Path, renders: Path, tmp_path: Path
+) -> None:
+    for serial, n in ((SERIAL, RECIPE.n_frames), (OTHER, RECIPE.n_frames - 1)):
+        place = tmp_path / "388" / "GLASSES" / f"cam_{serial}"
+        place.mkdir(parents=True)
+        for path in sorted((renders / "388" / "GLASSES" / f"cam_{serial}").iterdir())[:n]:
+            (place / path.name).write_bytes(path.read_bytes())
+    result = run("score", "nvs", tmp_path, "-f", synthetic, "--json", *BASE)
+    assert result.status == 1
+    document = json.loads(result.out)
+    assert [video["path"] for video in document["videos"]] == [f"388/GLASSES/cam_{SERIAL}"]
+    (finding,) = document["failed"][f"388/GLASSES/cam_{OTHER}"]
+    assert (finding["code"], finding["expected"], finding["actual"]) == (
+        "wrong_frame_count", RECIPE.n_frames, RECIPE.n_frames - 1,
+    )  # fmt: skip
+
+
+def test_missing_ground_truth_comes_with_the_line_that_fetches_it(
+    run: Run, synthetic: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "443" / "FREE" / "cam_222200036"
+    place.mkdir(parents=True)
+    (place / "0.png").write_bytes(encode_png(np.zeros((8, 8, 3), np.uint8)))
+    result = run("score", "nvs", tmp_path, "-f", synthetic)
+    assert result.status == 1
+    assert "nersemble download nvs -p 443 -s FREE -c 222200036 -a images" in result.out
+
+
+@pytest.mark.parametrize(("minimum", "status"), [("psnr=5", 0), ("psnr=90", 1), ("mse=1", 0), ("mse=0", 1)])
+def test_a_minimum_decides_the_exit_status(
+    minimum: str, status: int, run: Run, synthetic: Path, renders: Path
+) -> None:
+    result = run("score", "nvs", renders, "-f", synthetic, *BASE, "--min", minimum)
+    assert result.status == status
+    assert ("Missed:" in result.out) is bool(status)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--metrics", "psrn"), "Unknown metric 'psrn'"),
+        (("--frames", "x"), "--frames"),
+        (("--videos", "3/2"), "--videos"),
+        (("--min", "psnr"), "--min"),
+        (("-o", "report.pdf"), "must end in"),
+        (("--device", "tpu"), "Unknown device"),
+        (("-p", "389"), "Unknown participant"),
+        (("--baseline", "nothing.json"), "nothing.json"),
+    ],
+)
+def test_wrong_arguments_are_explained(
+    arguments: tuple[str, ...], said: str, run: Run, synthetic: Path, renders: Path
+) -> None:
+    result = run("score", "nvs", renders, "-f", synthetic, *arguments)
+    assert result.status in (1, 2)
+    assert said in result.err
+    assert "Traceback" not in result.err
+
+
+def test_parts_merge_to_what_one_run_gives(run: Run, synthetic: Path, renders: Path, tmp_path: Path) -> None:
+    whole = run("score", "nvs", renders, "-f", synthetic, "--json", *BASE).out
+    for i in (1, 2):
+        part = run("score", "nvs", renders, "-f", synthetic, "--json", *BASE, "--videos", f"{i}/2").out
+        (tmp_path / f"{i}.json").write_text(part)
+    merged = run("score", "merge", tmp_path / "2.json", tmp_path / "1.json", "--json")
+    assert merged.status == 0
+    assert merged.out == whole
+    assert run("score", "merge", tmp_path / "2.json").status == 2
+
+
+def test_a_baseline_shows_the_change(run: Run, synthetic: Path, renders: Path, tmp_path: Path) -> None:
+    old = run("score", "nvs", renders, "-f", synthetic, "--json", *BASE, "-c", OTHER).out
+    (tmp_path / "old.json").write_text(old)
+    result = run(
+        "score", "nvs", renders, "-f", synthetic, *BASE, "-c", SERIAL, "--baseline", tmp_path / "old.json"
+    )
+    (line,) = [line for line in result.out.splitlines() if line.startswith("change to the baseline")]
+    assert float(line.split()[4]) > 3
+
+
+def test_masked_scores_are_lower_and_say_what_they_are(run: Run, synthetic: Path, renders: Path) -> None:
+    plain = json.loads(run("score", "nvs", renders, "-f", synthetic, "--json", *BASE, "-c", SERIAL).out)
+    masked = json.loads(
+        run("score", "nvs", renders, "-f", synthetic, "--json", *BASE, "-c", SERIAL, "--masked").out
+    )
+    assert masked["conventions"]["masked"] is True
+    assert masked["mean"]["psnr"] != plain["mean"]["psnr"]
+    assert "does not do" in run("score", "nvs", renders, "-f", synthetic, *BASE, "--masked").out
+
+
+def test_a_dry_run_computes_nothing(run: Run, synthetic: Path, renders: Path) -> None:
+    result = run("score", "nvs", renders, "-f", synthetic, *BASE, "--dry-run", "--json")
+    document = json.loads(result.out)
+    assert result.status == 0
+    assert document["videos"] == []
+    assert [video["to_compute"] for video in document["planned"]] == [RECIPE.n_frames] * 2
+
+
+def test_any_two_videos_can_be_compared(run: Run, synthetic: Path, renders: Path, tmp_path: Path) -> None:
+    truth = synthetic / "nvs" / "388" / "sequences" / "GLASSES" / "images" / f"cam_{SERIAL}.mp4"
+    render = renders / "388" / "GLASSES" / f"cam_{SERIAL}"
+    pair = json.loads(run("score", "pair", render, truth, "--json", *BASE, "--csv", tmp_path / "frames.csv").out)
+    nvs = json.loads(run("score", "nvs", renders, "-f", synthetic, "--json", *BASE, "-c", SERIAL).out)
+    assert pair["videos"][0]["path"] == str(render)
+    assert pair["mean"] == nvs["mean"]
+    assert len((tmp_path / "frames.csv").read_text().splitlines()) == RECIPE.n_frames + 1
+    assert run("score", "pair", render, truth, "--csv", tmp_path / "frames.csv").status == 2
+    same = json.loads(run("score", "pair", truth, truth, "--json", *BASE).out)
+    assert same["videos"][0]["identical"] is True
+    assert same["videos"][0]["metrics"]["psnr"] is None
