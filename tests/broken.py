@@ -85,6 +85,11 @@ def _(files: Files) -> Files:
     return {"holiday/beach.jpg": b"sand"}
 
 
+@recipe("wrong_benchmark", None)
+def _(path: Path) -> None:
+    made_up.write_zip(path, made_up.mono())
+
+
 @files_recipe("wrapper_folder", "my_results/")
 def _(files: Files) -> Files:
     return {f"my_results/{name}": data for name, data in files.items()}

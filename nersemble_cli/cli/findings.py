@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import groupby
 
-from nersemble_cli.cli.output import Output, cell, plain_table
+from nersemble_cli.cli.output import Output, cell, count, plain_table
 from nersemble_cli.core.benchmarks import MeshBenchmark, VideoBenchmark, get_benchmark
 from nersemble_cli.core.submission.findings import CODES, ERROR, Finding, Report
 
@@ -83,13 +83,14 @@ def _mesh_table(output: Output, benchmark: MeshBenchmark, report: Report) -> Non
 def show_findings(output: Output, findings: list[Finding]) -> None:
     """Findings grouped by code: what the code means, where it was found, and what to do."""
     for (severity, code), group in groupby(findings, key=lambda f: (f.severity, f.code)):
-        same = list(group)
+        # What is said of this one file comes before what the code says anyway.
+        same = sorted(group, key=lambda f: f.hint == CODES[code].hint)
         output.print()
         output.print(f"{severity} {code} ({len(same)}): {CODES[code].meaning}", style=STYLES[severity])
-        # The other side of a missing file is not told twice.
+        # These are the other side of missing files.
         misnamed = [f for f in same if code == "unexpected_file" and f.expected]
         if misnamed:
-            output.print(f"{len(misnamed)} files are there under wrong names, see what is missing.", indent=2)
+            output.print(f"{count(len(misnamed), 'file')} under wrong names: see what is missing.", indent=2)
             same = [f for f in same if f not in misnamed]
         hints: dict[str, None] = {}
         for finding in same[:SHOWN_PER_CODE]:
@@ -100,7 +101,7 @@ def show_findings(output: Output, findings: list[Finding]) -> None:
         for hint in list(hints)[:SHOWN_HINTS]:
             output.print(f"→ {hint}", indent=2)
         if len(hints) > SHOWN_HINTS:
-            output.print("→ and so on for the others.", indent=2)
+            output.print("→ and likewise for the others (--json lists all)", indent=2)
 
 
 def tally(n_errors: int, n_warnings: int) -> str:

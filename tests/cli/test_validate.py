@@ -1,19 +1,26 @@
 from __future__ import annotations
 
+import io
 import json
 import os
 import struct
 import subprocess
 import sys
+import threading
 import zipfile
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from nersemble_cli import validate_submission
-from nersemble_cli.core.benchmarks import MONO, NVS, SVFR
+from nersemble_cli.core.benchmarks import MONO, NVS, SVFR, VideoBenchmark
 from nersemble_cli.core.submission.findings import Report
+from nersemble_cli.core.submission.members import FileMember
+from nersemble_cli.core.submission.video_checks import check_video
 from tests import made_up
 from tests.broken import LANDMARKS, MESH, VIDEO, patch_headers, quads_ply
 from tests.conftest import ROOT, Run
@@ -127,9 +134,9 @@ def test_broken_metadata_is_noted_and_passed_over(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("rename", "reason"),
     [
-        (lambda name: name.replace("/", "\\"), "back-slashes"),
+        (lambda name: name.replace("/", "\\"), "backslashes"),
         (lambda name: name.replace("cam_", ""), "cam_SERIAL.mp4"),
-        (lambda name: name.replace("HAIR", "hair"), "capitals"),
+        (lambda name: name.replace("HAIR", "hair"), "case matters"),
     ],
 )
 def test_nearly_right_name_is_told_and_its_video_checked(
@@ -165,7 +172,7 @@ def test_typo_in_a_name_is_guessed(tmp_path: Path, folder: Path) -> None:
     files = made_up.nvs()
     files[VIDEO.replace("HAIR", "HAIRS")] = files.pop(VIDEO)
     report = check(tmp_path, files, folder)
-    assert next(f for f in report.findings if f.code == "unexpected_file").hint == f"Is {VIDEO} meant?"
+    assert next(f for f in report.findings if f.code == "unexpected_file").hint == f"Did you mean {VIDEO}?"
 
 
 def test_wrapper_of_two_folders_is_one_finding_beside_junk(tmp_path: Path, folder: Path) -> None:
@@ -182,7 +189,73 @@ def test_stranger_is_an_error_in_svfr_only(tmp_path: Path, folder: Path) -> None
     assert not check(tmp_path, made_up.svfr() | {"readme.txt": b""}).valid
 
 
+def test_submission_to_another_task_is_said_so(run: Run, tmp_path: Path, folder: Path) -> None:
+    path = made_up.write_zip(tmp_path / "mono.zip", dict.fromkeys(made_up.mono(), b""))
+    result = run("validate", path, "-f", folder, "--benchmark", "nvs", "--quick")
+    assert result.status == 1
+    assert "looks like a mono submission" in result.out
+    assert "--benchmark mono" in result.out
+
+
+def test_all_videos_as_frames_are_told_to_pack(run: Run, tmp_path: Path) -> None:
+    frames = [f"{name.removesuffix('.mp4')}/{t:05d}.jpg" for name in made_up.nvs() for t in range(2)]
+    result = run("validate", made_up.write_zip(tmp_path / "frames.zip", dict.fromkeys(frames, b"")), "--json")
+    findings = json.loads(result.out)["findings"]
+    missing = [f for f in findings if f["code"] == "missing_file"]
+    assert len(missing) == 15
+    assert all("nersemble pack" in f["hint"] and f["actual"].endswith("00000.jpg") for f in missing)
+
+
 # Zips that mean harm, or were harmed
+
+
+def test_entry_without_a_name_is_a_finding_beside_the_others(tmp_path: Path, folder: Path) -> None:
+    path = made_up.write_zip(tmp_path / "nameless.zip", made_up.nvs() | {"x": b"", VIDEO: made_up.video("nvs", 2)})
+    data = path.read_bytes()
+    start = data.rindex(b"PK\x01\x02", 0, data.rindex(b"PK\x05\x06"))
+    at = data.rindex(b"PK\x01\x02", 0, start) if data[start + 46 : start + 47] != b"x" else start
+    entry = bytearray(data)
+    assert entry[at + 46 : at + 47] == b"x"
+    struct.pack_into("<HH", entry, at + 28, 0, 1)  # the name becomes an extra field of one byte
+    path.write_bytes(entry)
+    report = validate_submission(path, folder=folder, quick=True)
+    assert {"unsafe_path", "wrong_frame_count"} <= codes(report) or codes(report) == {"not_a_zip"}
+
+
+@pytest.mark.parametrize(("task", "code"), [("nvs", "unreadable_video"), ("svfr", "unreadable_mesh")])
+def test_a_bug_in_one_check_leaves_the_others(
+    task: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nersemble_cli.core.submission import validation
+
+    name = "check_video" if task == "nvs" else "check_mesh"
+    check_one = getattr(validation, name)
+    broken = list(made_up.SUBMISSIONS[task]())[3]
+
+    def check_or_fail(first, *arguments, **options):  # type: ignore[no-untyped-def]
+        if first.path == broken:
+            raise IndexError("list index out of range")
+        return check_one(first, *arguments, **options)
+
+    monkeypatch.setattr(validation, name, check_or_fail)
+    report = check(tmp_path, made_up.SUBMISSIONS[task](), made_up.write_metadata(tmp_path / "nb"))
+    assert [(f.code, f.path, "list index" in f.message) for f in report.findings] == [(code, broken, True)]
+
+
+def test_meshes_are_checked_where_no_signal_is_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nersemble_cli.core.submission import validation
+
+    threads = set()
+    check_one = validation.check_mesh
+    monkeypatch.setattr(
+        validation,
+        "check_mesh",
+        lambda *arguments, **options: (threads.add(threading.current_thread()), check_one(*arguments, **options))[
+            1
+        ],
+    )
+    assert check(tmp_path, made_up.svfr("posed"), quick=True).findings == []
+    assert threads and threading.main_thread() not in threads
 
 
 def test_claim_of_terabytes_is_not_believed(tmp_path: Path, folder: Path) -> None:
@@ -399,6 +472,74 @@ def test_full_range_without_a_tag_is_found(tmp_path: Path, folder: Path) -> None
     video = made_up.encode_with("-vf", "scale=out_range=full,format=yuv420p", "-bsf:v", bitstream)
     report = check(tmp_path, made_up.nvs() | {VIDEO: video}, folder)
     assert codes(report) == {"wrong_color_tags"}
+
+
+@pytest.mark.parametrize("pixel_format", ["yuv420p10le", "yuv422p10le", "yuv444p10le", "yuv422p", "nv12"])
+def test_limited_range_is_not_taken_for_full_in_any_pixel_format(
+    pixel_format: str, tmp_path: Path, folder: Path
+) -> None:
+    files = made_up.nvs() | {VIDEO: made_up.encode_with("-pix_fmt", pixel_format)}
+    assert codes(check(tmp_path, files, folder)) <= {"wrong_pixel_format"}
+
+
+def _edit_units(data: bytes, edit: Callable[[bytes], bytes], target: Path) -> Path:
+    """The video with every NAL unit edited; `edit` gets a unit and returns units with their lengths."""
+    with av.open(io.BytesIO(data)) as source, av.open(str(target), "w", format="mp4") as written:
+        stream = written.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            content, position, edited = bytes(packet), 0, b""
+            while position < len(content):
+                length = int.from_bytes(content[position : position + 4], "big")
+                edited += edit(content[position + 4 : position + 4 + length])
+                position += 4 + length
+            if edited:
+                new = av.Packet(edited)
+                new.pts, new.dts, new.time_base = packet.pts, packet.dts, packet.time_base
+                new.duration, new.is_keyframe, new.stream = packet.duration, packet.is_keyframe, stream
+                written.mux(new)
+    return target
+
+
+def _unit(content: bytes) -> bytes:
+    return len(content).to_bytes(4, "big") + content
+
+
+SEI = b"\x06\x05\x20ABCDEFGHIJKLMNOP" + bytes(16) + b"\x80"
+
+
+@pytest.mark.parametrize(
+    ("edit", "is_damaged"),
+    [
+        (lambda unit: _unit(unit + bytes(4)), False),
+        (lambda unit: _unit(unit + bytes(100)), False),
+        (lambda unit: _unit(SEI) + _unit(unit), False),
+        (lambda unit: _unit(unit[:400] + bytes(300) + unit[700:]), True),
+    ],
+    ids=["padding", "long padding", "zeros in SEI", "a hole"],
+)
+def test_zeros_count_in_slices_only(edit: Callable[[bytes], bytes], is_damaged: bool, tmp_path: Path) -> None:
+    path = _edit_units(made_up.video("mono", 4), edit, tmp_path / "edited.mp4")
+    report = check_video(FileMember("v", path), MONO, 4)
+    assert [f.code for f in report.findings] == (["damaged_video"] if is_damaged else [])
+
+
+@pytest.mark.parametrize("expected", [2, None])
+def test_a_video_far_too_long_is_not_decoded_to_its_end(expected: int | None, tmp_path: Path) -> None:
+    path = tmp_path / "long.mp4"
+    path.write_bytes(made_up.video("mono", 8))
+    task = replace(MONO, n_test_frames={393: 2})
+    seen = []
+    report = check_video(FileMember("v", path), task, expected, on_frame=lambda t, frame: seen.append(t))
+    assert seen == [0, 1, 2, 3]
+    assert [(f.code, f.actual) for f in report.findings] == ([("wrong_frame_count", 8)] if expected else [])
+
+
+@pytest.mark.parametrize(("task", "rate"), [(NVS, "73"), (MONO, "24.3")])
+def test_wrong_tags_name_the_whole_command(task: VideoBenchmark, rate: str, tmp_path: Path) -> None:
+    path = tmp_path / "tagged.mp4"
+    path.write_bytes(made_up.encode_with("-colorspace", "bt709", benchmark=task))
+    (finding,) = check_video(FileMember("v", path), task, made_up.N_FRAMES).findings
+    assert f"ffmpeg -framerate {rate} -i %05d.png -an -c:v libx264 -pix_fmt yuv420p -crf 14" in finding.hint
 
 
 # Meshes

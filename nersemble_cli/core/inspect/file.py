@@ -20,7 +20,6 @@ from nersemble_cli.core.formats.pcd import read_pcd_header
 from nersemble_cli.core.formats.ply import read_ply
 from nersemble_cli.core.formats.png import check_png
 from nersemble_cli.core.formats.sniff import check_file
-from nersemble_cli.core.submission.findings import Finding
 from nersemble_cli.core.submission.members import open_zip, sort_members
 from nersemble_cli.core.submission.names import recognise
 from nersemble_cli.core.video.reader import open_video
@@ -204,8 +203,6 @@ def _array(path: Path) -> Facts:
 
 def _submission(path: Path) -> Facts:
     with open_zip(path) as archive:
-        if isinstance(archive, Finding):
-            raise InvalidInputError(f"is no zip: {archive.message.removesuffix('.')}")
         members, flaws, others = sort_members(archive)
     benchmark = recognise(members)
     folders: defaultdict[str, list[int]] = defaultdict(list)

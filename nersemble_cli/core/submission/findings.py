@@ -1,4 +1,4 @@
-"""What can be wrong with a submission: one table of codes, and the report that a check ends with."""
+"""What can be wrong with a submission: the table of finding codes, and the report of a check."""
 
 from __future__ import annotations
 
@@ -22,15 +22,20 @@ _RERENDER = "Render the frame again, or pack again if your source frames are fin
 
 CODES: dict[str, Code] = {
     # The zip itself
-    "not_a_zip": Code(ERROR, "The file is no zip, or its end is missing.", "Pack it again, or copy it again."),
+    "not_a_zip": Code(ERROR, "The file is not a zip, or its end is missing.", "Pack it again, or copy it again."),
     "unknown_benchmark": Code(
         ERROR,
         "Nothing in the zip belongs to a submission of any of the three tasks.",
-        "Name the task with --benchmark to see what is missing.",
+        "Name the task with --benchmark to see which files are missing.",
+    ),
+    "wrong_benchmark": Code(
+        ERROR,
+        "The zip holds a submission to another task than the one you named.",
+        "Name the right task with --benchmark, or leave it out.",
     ),
     "wrapper_folder": Code(
         ERROR,
-        "Everything lies in one folder more than it should; the rest is checked as if it did not.",
+        "Everything is inside an extra folder; the rest is checked as if it were not.",
         "Zip the contents of the folder, not the folder: cd FOLDER && zip -0 -r ../out.zip .",
     ),
     "duplicate_file": Code(
@@ -38,75 +43,86 @@ CODES: dict[str, Code] = {
     ),
     "unsafe_path": Code(
         ERROR,
-        "A name in the zip is absolute, leads out of the folder, or is a link.",
-        "Zip with relative names: participant/….",
+        "An entry of the zip has an absolute path, leads out of the folder, is a link or has no name.",
+        "Zip with relative paths: 388/GLASSES/…",
     ),
     "encrypted_file": Code(ERROR, "A file in the zip is encrypted.", "Zip it without a password."),
     "unsupported_compression": Code(
-        ERROR, "A file is compressed in a way that Python's zipfile cannot read.", "Store it: zip -0."
+        ERROR, "A file uses a compression method that Python's zipfile cannot read.", "Store it: zip -0."
     ),
     "damaged_file": Code(
-        ERROR, "A file's bytes in the zip cannot be read or do not fit their checksum.", "Pack or copy again."
+        ERROR,
+        "A file in the zip cannot be read, or does not match its checksum.",
+        "Pack it again, or copy it again.",
     ),
     "suspicious_size": Code(
         ERROR,
-        "A file's size is impossible for what it should be (a zip bomb, or damage); it is not opened.",
+        "A file's size is implausible (damage, or a zip bomb); it is not opened.",
         "Pack it again from the original files.",
     ),
     "junk_file": Code(
         WARNING,
-        "Something that an operating system left there.",
+        "An operating system or a tool left this file behind.",
         "Remove it: zip -d SUBMISSION.zip '__MACOSX/*' '*.DS_Store' 'Thumbs.db'",
     ),
     "unexpected_file": Code(
         WARNING,
-        "A file that does not belong to the submission.",
-        "Remove it, or give it its right name.",
+        "A file is not part of the submission.",
+        "Remove it, or rename it.",
     ),
-    "missing_file": Code(ERROR, "A video is not in the zip.", "Render it and pack again."),
+    "missing_file": Code(ERROR, "A video is missing.", "Render it and pack again."),
     # Videos
     "unreadable_video": Code(
-        ERROR, "The file cannot be opened as a video.", "Encode it again; copy it only once it is finished."
+        ERROR,
+        "The file cannot be opened as a video.",
+        "Encode it again, and copy it only after the encoder has finished.",
     ),
-    "damaged_video": Code(ERROR, "The header is fine but frames do not decode.", "Encode it again."),
+    "damaged_video": Code(ERROR, "The header is fine, but frames do not decode.", "Encode it again."),
     "wrong_frame_count": Code(
         ERROR,
-        "The video has not as many frames as the sequence.",
+        "The frame count differs from the sequence's.",
         "Render every timestep once, from the first to the last.",
     ),
     "wrong_resolution": Code(
         ERROR,
-        "Width × height is not the benchmark's.",
-        "Render with the intrinsics of camera_params.json as they are.",
+        "The resolution is not the benchmark's.",
+        "Render with the intrinsics of camera_params.json, unscaled.",
     ),
-    "blank_frames": Code(ERROR, "Frames have a single colour all over.", _RERENDER),
+    "blank_frames": Code(ERROR, "Frames are one solid colour.", _RERENDER),
     "wrong_color_tags": Code(
         ERROR,
-        "The video says that its colours are other than BT.601 in limited range, which shifts every colour.",
-        "Encode without colour options: ffmpeg -i %05d.png -c:v libx264 -pix_fmt yuv420p -crf 14 out.mp4",
+        "The video is not BT.601 in limited range, or not tagged as such; every colour would shift.",
+        "Encode without colour options: ffmpeg -framerate 73 -i %05d.png -an -c:v libx264 -pix_fmt yuv420p"
+        " -crf 14 out.mp4 (mono: -framerate 24.3)",
     ),
     "rotated_video": Code(
-        ERROR, "The video asks players to rotate it, and readers differ.", "Encode it without rotation metadata."
+        ERROR,
+        "The video tells players to rotate it, and not all of them do.",
+        "Encode it without rotation metadata.",
     ),
     "wrong_fps": Code(
         WARNING,
         "The frame rate is not the benchmark's.",
-        "Encode with -framerate before -i, so that no frame is dropped.",
+        "Encode with -framerate before -i, so that ffmpeg drops no frame.",
     ),
-    "wrong_container": Code(ERROR, "The file is a video, but no mp4.", "Encode it to a file that ends in .mp4."),
+    "wrong_container": Code(
+        ERROR, "The file is a video, but not an mp4.", "Encode it to a file that ends in .mp4."
+    ),
     "wrong_codec": Code(
         ERROR,
-        "The video is not h264; in some others the official reader finds no frames.",
+        "The video is not h264; the official reader finds no frames in some other codecs.",
         "Encode with -c:v libx264 -crf 14.",
     ),
     "wrong_pixel_format": Code(WARNING, "The pixel format is not yuv420p.", "Encode with -pix_fmt yuv420p."),
     "second_video_track": Code(WARNING, "The file has more than one video track.", "Encode with -map 0:v:0."),
     "audio_track": Code(WARNING, "The video has sound.", "Encode with -an."),
     "frozen_video": Code(
-        WARNING, "At least half of the video stands still.", "Is every frame rendered at its own timestep?"
+        WARNING,
+        "At least half of the video is one still picture.",
+        "Check that each frame is rendered at its own timestep.",
     ),
     "background_not_white": Code(
-        WARNING, "The upper corners are not white, as the ground truth is.", "Composite on white before packing."
+        WARNING, "The upper corners are not white, unlike the ground truth.", "Composite on white before packing."
     ),
     # Meshes
     "missing_task": Code(
@@ -116,24 +132,26 @@ CODES: dict[str, Code] = {
     ),
     "missing_mesh": Code(
         ERROR,
-        "A subtask is begun, but one of its 391 meshes is missing.",
+        "The subtask is incomplete: one of its 391 meshes is missing.",
         "Add it, or leave the whole subtask out.",
     ),
     "unreadable_mesh": Code(
-        ERROR, "The file is no PLY, or not what its header says.", "Export it again: binary PLY with triangles."
+        ERROR,
+        "The file is not a PLY, or does not match its header.",
+        "Export it again: binary PLY with triangles.",
     ),
     "empty_mesh": Code(ERROR, "The mesh has no vertices or no faces.", "Export the reconstructed surface."),
     "non_finite_vertices": Code(
         ERROR,
-        "Vertices are NaN or infinite; the server drops them.",
+        "Vertices are NaN or infinite; the server drops those.",
         "Find out where the reconstruction diverged.",
     ),
     "face_index_out_of_range": Code(
-        ERROR, "A face names a vertex that is not there.", "Export vertices and faces of the same mesh."
+        ERROR, "A face refers to a vertex that does not exist.", "Export vertices and faces of the same mesh."
     ),
     "zero_vertices": Code(
         WARNING,
-        "Many vertices are exactly (0, 0, 0), as in a file that was not written to its end.",
+        "Many vertices are exactly (0, 0, 0), as in a file that was only partly written.",
         "Export the mesh again.",
     ),
     "non_triangle_faces": Code(
@@ -141,7 +159,7 @@ CODES: dict[str, Code] = {
     ),
     "lost_vertices": Code(
         ERROR,
-        "A FLAME mesh that the server does not take for one: its vertices are not (or do not stay) 5023.",
+        "A FLAME mesh that the server does not recognise: it does not have (or keep) 5023 vertices.",
         "Load and export with trimesh's process=False; if vertices coincide, add a (7, 3) landmark file.",
     ),
     "missing_landmarks": Code(
@@ -157,19 +175,19 @@ CODES: dict[str, Code] = {
     "non_finite_landmarks": Code(ERROR, "Landmarks are NaN or infinite.", "Compute them from the mesh again."),
     "landmarks_off_mesh": Code(
         ERROR,
-        "A landmark lies far from the mesh.",
-        "Landmarks are in the mesh's own space: apply to them what was applied to the vertices.",
+        "A landmark is far from the mesh.",
+        "Landmarks are in the mesh's own space: transform them as you transformed the vertices.",
     ),
     "landmarks_mirrored": Code(
         ERROR,
-        "Left and right are swapped, or the landmarks are in another order.",
-        "The order, from the viewer's left to right: 4 eye corners, the point below the nose, 2 mouth corners.",
+        "Left and right are swapped, or the landmarks are in the wrong order.",
+        "Order them: 4 eye corners from the viewer's left to right, the point below the nose, 2 mouth corners.",
     ),
     # Renders, before they are packed
     "unreadable_image": Code(
-        ERROR, "A PNG cannot be read or does not decode.", "Render it again, or change its rights."
+        ERROR, "A PNG cannot be read or does not decode.", "Render it again, or change its permissions."
     ),
-    "frame_gap": Code(ERROR, "A number is missing in the names of the frames.", "Render the missing timesteps."),
+    "frame_gap": Code(ERROR, "A frame number is missing.", "Render the missing timesteps."),
     "unnumbered_frame": Code(
         ERROR, "A frame's name has no number.", "Name frames by timestep: 00000.png, 00001.png, …"
     ),
@@ -183,7 +201,10 @@ CODES: dict[str, Code] = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One flaw. `path` is a name in the zip, or of the renders; the zip itself if None."""
+    """One flaw. `path` is a name in the zip or among the renders; None is the zip itself.
+
+    `hint` and `severity` are those of the code unless given.
+    """
 
     code: str
     path: str | None
@@ -194,7 +215,6 @@ class Finding:
     severity: str = ""
 
     def __post_init__(self) -> None:
-        # Most findings carry what the table says of their code.
         if not self.hint:
             object.__setattr__(self, "hint", CODES[self.code].hint)
         if not self.severity:
@@ -213,8 +233,8 @@ class Finding:
 
 
 def damaged_file(path: str, error: BaseException) -> Finding:
-    """The finding that the bytes of a file cannot be had."""
-    message = f"It cannot be read whole: {str(error).rstrip('.')}."
+    """The finding that a file cannot be read to its end."""
+    message = f"It cannot be read: {str(error).rstrip('.') or type(error).__name__}."
     return Finding("damaged_file", path, message, expected="readable bytes", actual=type(error).__name__)
 
 
@@ -224,7 +244,7 @@ def has_errors(findings: Iterable[Finding]) -> bool:
 
 @dataclass(frozen=True)
 class VideoReport:
-    """What a video is. Numbers that could not be found out are None."""
+    """The facts about a video. What could not be determined is None."""
 
     path: str
     width: int | None = None
@@ -238,7 +258,7 @@ class VideoReport:
 
     @property
     def num_frames(self) -> int | None:
-        """The frames that were counted, else those that the header promises."""
+        """The number of decoded frames, else what the header says."""
         if self.num_frames_from_content is not None:
             return self.num_frames_from_content
         return self.num_frames_from_header
@@ -246,7 +266,7 @@ class VideoReport:
 
 @dataclass(frozen=True)
 class MeshReport:
-    """What a mesh is."""
+    """The facts about a mesh."""
 
     path: str
     num_vertices: int | None = None
@@ -274,7 +294,7 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
     def sort(self) -> None:
-        """Orders the findings: errors first, then as the table has them, then by path."""
+        """Orders the findings: errors first, then in the order of `CODES`, then by path."""
         order = list(CODES)
         self.findings.sort(key=lambda f: (f.severity != ERROR, order.index(f.code), f.path or ""))
 

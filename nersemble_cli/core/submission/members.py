@@ -1,4 +1,4 @@
-"""The files of a submission, wherever they lie: in a zip or, before packing, in folders."""
+"""The files of a submission, in a zip or, before packing, in folders."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Protocol, cast
 
+from nersemble_cli.core.errors import InvalidInputError
 from nersemble_cli.core.submission.findings import Finding
+from nersemble_cli.core.threads import Cancel
 
 CHUNK = 1 << 20
 READABLE_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
@@ -127,17 +129,19 @@ class ZipMember:
         start = self.info.header_offset + LOCAL_HEADER_LENGTHS_AT + 4 + sum(lengths)
         return io.BufferedReader(_Slice(self.archive.filename, start, self.size), CHUNK)
 
-    def check_checksum(self) -> None:
-        """Reads it all. Raises zipfile.BadZipFile, OSError, EOFError or zlib.error if it is damaged."""
+    def check_checksum(self, cancel: Cancel | None = None) -> None:
+        """Reads it all. Raises one of `UNREADABLE` if it is damaged."""
         with self.archive.open(self.info) as stream:
             while stream.read(CHUNK):
-                pass
+                if cancel is not None:
+                    cancel.check()
 
 
 def is_junk(path: str) -> bool:
     """Whether an operating system or a tool left this file, not a person."""
     parts = PurePosixPath(path).parts
-    return bool(JUNK_FOLDERS.intersection(parts)) or parts[-1] in JUNK_NAMES or parts[-1].startswith("._")
+    name = parts[-1] if parts else ""
+    return bool(JUNK_FOLDERS.intersection(parts)) or name in JUNK_NAMES or name.startswith("._")
 
 
 def _flaw(info: zipfile.ZipInfo, archive_size: int) -> Finding | None:
@@ -146,8 +150,8 @@ def _flaw(info: zipfile.ZipInfo, archive_size: int) -> Finding | None:
     parts = PurePosixPath(name.replace("\\", "/")).parts
     is_link = stat.S_ISLNK(info.external_attr >> 16)
     if not parts or parts[0] == "/" or ".." in parts or parts[0].endswith(":") or "\x00" in name or is_link:
-        what = "is a symbolic link" if is_link else "is not a relative path inside the zip"
-        return Finding("unsafe_path", info.filename, f"The name {what}.", "a relative path", name)
+        what = "is a symbolic link" if is_link else "is not a path inside the zip" if name else "has no name"
+        return Finding("unsafe_path", info.filename, f"The entry {what}.", "a relative path", name)
     if info.flag_bits & ENCRYPTED_FLAGS:
         return Finding("encrypted_file", name, "The file is encrypted.", "no encryption", "encrypted")
     if info.compress_type not in READABLE_COMPRESSIONS:
@@ -164,7 +168,7 @@ def _flaw(info: zipfile.ZipInfo, archive_size: int) -> Finding | None:
         return Finding(
             "damaged_file",
             name,
-            f"It claims {info.compress_size:,} bytes of a zip that has {archive_size:,}.",
+            f"It claims {info.compress_size:,} bytes, the whole zip has {archive_size:,}.",
             expected=f"at most {archive_size}",
             actual=info.compress_size,
         )
@@ -182,12 +186,12 @@ def _flaw(info: zipfile.ZipInfo, archive_size: int) -> Finding | None:
 def sort_members(archive: zipfile.ZipFile) -> tuple[dict[str, ZipMember], dict[str, Finding], list[Finding]]:
     """Sorts a zip's directory, opening nothing: members by name, flaws by name, and other findings.
 
-    A name is in both mappings if the file is there but must not be opened. Back-slashes, which some Windows
-    programs write instead of slashes, are kept in names: readers elsewhere see them so.
+    A name is in both mappings if the file exists but must not be opened. Backslashes, which some Windows programs
+    write instead of slashes, stay in names, as other readers see them.
     """
     assert archive.filename is not None
     archive_size = os.path.getsize(archive.filename)  # noqa: PTH202
-    infos = [info for info in archive.infolist() if not info.is_dir()]
+    infos = [info for info in archive.infolist() if not info.filename.endswith("/")]  # `is_dir` trips over ""
     members: dict[str, ZipMember] = {}
     flaws: dict[str, Finding] = {}
     others: list[Finding] = []
@@ -205,26 +209,25 @@ def sort_members(archive: zipfile.ZipFile) -> tuple[dict[str, ZipMember], dict[s
     ]
     if sum(info.compress_size for info in infos) > archive_size and not flaws:
         others.append(
-            Finding("suspicious_size", None, "Files of the zip overlap: together they are larger than it is.")
+            Finding("suspicious_size", None, "Files in the zip overlap: together they are larger than the zip.")
         )
     return members, flaws, others
 
 
 @contextmanager
-def open_zip(path: Path) -> Iterator[zipfile.ZipFile | Finding]:
-    """The open zip, or the finding that it is none."""
+def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """The open zip. Raises `InvalidInputError` with the reason if it is not one, OSError if it cannot be read."""
     with path.open("rb") as file:
         start = file.read(4)
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError) as error:
+    except Exception as error:  # a damaged directory makes zipfile raise almost anything
         if start in ZIP_START:
-            message = f"It begins like a zip, but its directory at the end is missing or damaged ({error})."
+            reason = f"it begins like a zip, but its directory at the end is missing or damaged ({error})"
         elif not start:
-            message = "The file is empty."
+            reason = "it is empty"
         else:
-            message = f"It begins with {start!r}, a zip begins with {ZIP_START[0]!r}."
-        yield Finding("not_a_zip", None, message, expected=repr(ZIP_START[0]), actual=repr(start))
-        return
+            reason = f"it begins with {start!r}, a zip begins with {ZIP_START[0]!r}"
+        raise InvalidInputError(reason, "Pack it again, or copy it again.") from error
     with archive:
         yield archive

@@ -1,4 +1,4 @@
-"""Which file is meant: from names as people and programs write them to the names of a submission."""
+"""Which file is meant: from names as people and programs write them to those of a submission."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ from nersemble_cli.core.submission.members import is_junk
 
 _PADDED_TIMESTEP = re.compile(r"_0*(\d+)_(\d{9})$")
 _CAMERA = re.compile(r"^(?:cam_?)?(\d{9})(\.\w+)?$")
+_PUNCTUATION = re.compile(r"[^a-z0-9/.]")
+_IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".exr", ".bmp", ".tif", ".tiff"}
+# How to make the right file of what people put in its place, by the right file's type.
+_CONVERSIONS = {
+    ".mp4": "Encode it as an h264 mp4, best from your frames: nersemble pack.",
+    ".ply": "Export it as PLY with triangles; nersemble pack converts OBJ.",
+    ".npy": "Save the landmarks with np.save, as an array of shape (7, 3).",
+}
 LONGEST_TYPO_SEARCH = 20
 DEEPEST_WRAPPER = 5
 _MISSING = {"cam_": "missing_file", "mesh": "missing_mesh", "land": "missing_landmarks"}
@@ -24,7 +32,7 @@ _MISSING = {"cam_": "missing_file", "mesh": "missing_mesh", "land": "missing_lan
 def canonical(path: str) -> str:
     """A spelling that the ways to write one name have in common.
 
-    Participant and timestep lose leading zeros, cameras the `cam_`, back-slashes and capitals go.
+    Participant and timestep lose leading zeros, cameras the `cam_`; backslashes and capitals go.
     """
     parts = []
     for part in path.replace("\\", "/").lower().split("/"):
@@ -49,8 +57,29 @@ def by_canonical(benchmark_name: str) -> Mapping[str, str]:
     return {canonical(name): name for name in expected_names(BENCHMARKS[benchmark_name])}
 
 
+def _loose(path: str) -> str:
+    """The canonical spelling without file type, `mesh_` and punctuation: `EXP2-eyes` and `EXP-2-eyes` are one."""
+    stem = canonical(path).rsplit("/", 1)
+    stem[-1] = PurePosixPath(stem[-1]).stem.removeprefix("mesh")
+    return _PUNCTUATION.sub("", "/".join(stem).replace(".", "").replace("/_", "/"))
+
+
+@functools.cache
+def _by_loose(benchmark_name: str) -> Mapping[str, str]:
+    return {_loose(name): name for name in expected_names(BENCHMARKS[benchmark_name])}
+
+
+def _meant(benchmark: Benchmark, name: str) -> str | None:
+    """The right name for one that is written differently, has another file type, or is a frame of a video."""
+    if meant := by_canonical(benchmark.name).get(canonical(name)):
+        return meant
+    path = PurePosixPath(name)
+    is_frame = path.suffix.lower() in _IMAGES and isinstance(benchmark, VideoBenchmark)
+    return _by_loose(benchmark.name).get(_loose(f"{path.parent}{path.suffix}" if is_frame else name))
+
+
 def wrapper_of(names: Collection[str]) -> str:
-    """The folder (`a/` or `a/b/`) that the submission lies in without need; "" if there is none."""
+    """The extra folder (`a/` or `a/b/`) that the submission is inside of; "" if there is none."""
     known = {name for benchmark_name in BENCHMARKS for name in by_canonical(benchmark_name)}
     wrappers: Counter[str] = Counter()
     for name in names:
@@ -62,13 +91,21 @@ def wrapper_of(names: Collection[str]) -> str:
     return max(wrappers, key=lambda wrapper: wrappers[wrapper], default="")
 
 
+def holds(benchmark: Benchmark, names: Iterable[str]) -> bool:
+    """Whether any of the names belongs to a submission to the benchmark, however it is written."""
+    return any(canonical(name) in by_canonical(benchmark.name) for name in names)
+
+
 def recognise(names: Iterable[str]) -> Benchmark | None:
-    """The benchmark that most names belong to, however they are written; None if none does."""
+    """The benchmark that most names belong to, however they are written; None if none of them does."""
     found = {canonical(name) for name in names}
     scores = {name: len(by_canonical(name).keys() & found) for name in BENCHMARKS}
     best = max(scores, key=lambda name: scores[name])
     if scores[best]:
         return BENCHMARKS[best]
+    for benchmark in BENCHMARKS.values():
+        if any(_meant(benchmark, name) for name in found):
+            return benchmark
     if any(name.endswith((".ply", ".npy")) for name in found):
         return BENCHMARKS["svfr"]
     folders = {name.partition("/")[0] for name in found if name.endswith(".mp4")}
@@ -80,7 +117,7 @@ def recognise(names: Iterable[str]) -> Benchmark | None:
 
 @dataclass(frozen=True)
 class Matching:
-    """`found` maps names of the submission to the names that the files have; the rest is in `findings`."""
+    """`found` maps the right names to the names that the files have; what is wrong is in `findings`."""
 
     found: Mapping[str, str]
     findings: list[Finding]
@@ -90,44 +127,47 @@ def match(benchmark: Benchmark, names: Collection[str], wrapper: str) -> Matchin
     """Finds the files of a submission, also under names that are nearly right (which are findings)."""
     expected = expected_names(benchmark)
     exact = set(expected)
-    near = by_canonical(benchmark.name)
     stranger_severity = "warning" if isinstance(benchmark, VideoBenchmark) else "error"
     found = {name.removeprefix(wrapper): name for name in names if name.removeprefix(wrapper) in exact}
     taken = set(found.values())
+    replaced: set[str] = set()  # what is there in another form, such as a video as frames
     findings = []
     searched = 0
+
+    def missing(meant: str, message: str, name: str, hint: str) -> None:
+        code = _MISSING[PurePosixPath(meant).name[:4]]
+        findings.append(Finding(code, meant, message, meant, name, hint))
+
     for name in sorted(names):
         inner = name.replace("\\", "/").removeprefix(wrapper)
         if name in taken:
             continue
         if is_junk(inner):
-            message = "An operating system left this file there."
+            message = "An operating system or a tool left this file behind."
             findings.append(Finding("junk_file", name, message, actual=name, severity=stranger_severity))
             continue
-        meant = near.get(canonical(inner))
-        if meant and meant not in found:
+        meant = _meant(benchmark, inner)
+        kind = PurePosixPath(meant or "").suffix
+        if meant in found:
+            hint = f"{meant} exists under its right name: remove this file."
+        elif meant and PurePosixPath(inner).suffix.lower() == kind:
             found[meant] = name
             hint = f"Rename it to {meant}{_why(name, meant)}."
-            message = f"It is not there under this name, but as {name}."
-            findings.append(Finding(_MISSING[PurePosixPath(meant).name[:4]], meant, message, meant, name, hint))
+            missing(meant, f"Missing, but found as {name}.", name, hint)
         elif meant:
-            hint = f"{meant} is there already under its right name: remove this one."
+            hint = _CONVERSIONS[kind]
+            if meant not in replaced:
+                replaced.add(meant)
+                missing(meant, f"Missing, the zip holds {name} instead.", name, hint)
         else:
             close = None
             if searched < LONGEST_TYPO_SEARCH:
                 searched += 1
                 close = difflib.get_close_matches(inner, expected, n=1, cutoff=0.85)
-            hint = f"Is {close[0]} meant?" if close else ""
+            hint = f"Did you mean {close[0]}?" if close else ""
+        message = "It is not part of the submission under this name."
         findings.append(
-            Finding(
-                "unexpected_file",
-                name,
-                "It does not belong to the submission under this name.",
-                expected=meant,
-                actual=name,
-                hint=hint,
-                severity=stranger_severity,
-            )
+            Finding("unexpected_file", name, message, meant, name, hint=hint, severity=stranger_severity)
         )
     return Matching(found, findings)
 
@@ -136,7 +176,7 @@ def _why(name: str, meant: str) -> str:
     """What is wrong with a name that is nearly right."""
     reasons = []
     if "\\" in name:
-        reasons.append("slashes, not Windows back-slashes")
+        reasons.append("with slashes, not backslashes")
     parts, right = name.replace("\\", "/").split("/"), meant.split("/")
     if len(parts) >= len(right):
         parts = parts[-len(right) :]
@@ -147,7 +187,7 @@ def _why(name: str, meant: str) -> str:
         ):
             reasons.append("timesteps are padded to three digits")
         if parts[-1].lower() != right[-1].lower():
-            reasons.append("videos are called cam_SERIAL.mp4")
+            reasons.append("videos are named cam_SERIAL.mp4")
         if [p.lower() for p in parts] == [r.lower() for r in right] and parts != right:
-            reasons.append("capitals count")
+            reasons.append("case matters")
     return f" ({'; '.join(reasons)})" if reasons else ""

@@ -1,9 +1,10 @@
-"""The one validator: everything that is wrong with a submission, found in one pass and without network."""
+"""The one validator: finds everything that is wrong with a submission in one pass, without the network."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +18,26 @@ from nersemble_cli.core.benchmarks import (
     get_benchmark,
 )
 from nersemble_cli.core.data.frame_counts import FrameCounts, frame_counts
-from nersemble_cli.core.errors import UsageError
+from nersemble_cli.core.errors import Cancelled, InvalidInputError, UsageError
 from nersemble_cli.core.submission import names
-from nersemble_cli.core.submission.findings import WARNING, Finding, Report, VideoReport, damaged_file
-from nersemble_cli.core.submission.members import UNREADABLE, Member, ZipMember, open_zip, sort_members
+from nersemble_cli.core.submission.findings import (
+    WARNING,
+    Finding,
+    MeshReport,
+    Report,
+    VideoReport,
+    damaged_file,
+)
+from nersemble_cli.core.submission.members import (
+    UNREADABLE,
+    ZIP_START,
+    Member,
+    ZipMember,
+    open_zip,
+    sort_members,
+)
 from nersemble_cli.core.submission.mesh_checks import check_mesh
-from nersemble_cli.core.submission.video_checks import check_video
+from nersemble_cli.core.submission.video_checks import check_video, unreadable_video
 from nersemble_cli.core.threads import Cancel, NullProgress, Progress, cpu_count, in_threads
 
 
@@ -41,14 +56,14 @@ def validate_submission(
     nothing nearer knows them. With `quick`, only names, headers and sizes are looked at, as the server does.
     Every video is read from the zip and decoded in constant memory; nothing is unpacked.
 
-    Raises `UsageError` if there is no such file or benchmark. Whatever the zip holds, it is told in the report.
+    Raises `UsageError` for an unknown file or benchmark. Whatever is wrong with the zip is in the report.
     """
     zip_path = Path(zip_path)
     task = get_benchmark(benchmark) if benchmark else None
     if not zip_path.is_file():
         hint = "Pack it first: nersemble pack" if zip_path.is_dir() else "Check the path."
         what = "is a folder, not a zip" if zip_path.is_dir() else "does not exist"
-        what = "is no regular file" if zip_path.exists() and not zip_path.is_dir() else what
+        what = "is not a regular file" if zip_path.exists() and not zip_path.is_dir() else what
         raise UsageError(f"{zip_path} {what}.", hint)
     data_folder = settings.existing_folder(Path(folder) if folder is not None else None)
 
@@ -71,47 +86,79 @@ def check_zip(
     """As `validate_submission`. Videos in `checked` were decoded before they were put into the zip: for them only
     the checksum is compared."""
     report = Report(str(zip_path), benchmark.name if benchmark else None, "quick" if quick else "full")
-    with open_zip(zip_path) as archive:
-        if isinstance(archive, Finding):
-            report.findings.append(archive)
+    with ExitStack() as stack:
+        try:
+            archive = stack.enter_context(open_zip(zip_path))
+        except InvalidInputError as error:
+            message = f"{error.message[:1].upper()}{error.message[1:]}."
+            report.findings.append(Finding("not_a_zip", None, message, repr(ZIP_START[0]), error.message))
             return report
         members, flaws, others = sort_members(archive)
         report.findings += others
         wrapper = names.wrapper_of(members)
-        if wrapper:
-            message = f"Everything lies inside {wrapper}, where the server does not look."
-            report.findings.append(Finding("wrapper_folder", wrapper, message, expected="", actual=wrapper))
-        benchmark = benchmark or names.recognise(name.replace("\\", "/").removeprefix(wrapper) for name in members)
-        if benchmark is None:
-            message = f"None of its {len(members)} files belongs to a submission." if members else "It is empty."
-            if any(name.lower().endswith(".png") for name in members):
-                message += " It holds PNGs: renders become a submission with nersemble pack."
-            report.findings.append(
-                Finding("unknown_benchmark", None, message, "files of nvs, mono or svfr", sorted(members)[:10])
-            )
-            return report
-        report.benchmark = benchmark.name
-        matching = names.match(benchmark, members, wrapper)
-        report.findings += matching.findings
-        # What is not opened anyway does no harm.
-        wanted = set(matching.found.values())
-        report.findings += [
-            flaw if name in wanted else replace(flaw, severity=WARNING) for name, flaw in flaws.items()
-        ]
-        found = {name: members[actual] for name, actual in matching.found.items()}
-        closed = {name for name, actual in matching.found.items() if actual in flaws}
-        if isinstance(benchmark, VideoBenchmark):
-            frames = counts(benchmark)
-            report.frame_counts_from = frames.sources
-            report.notes += frames.notes
-            check_videos(
-                report, benchmark, found, frames, closed=closed, quick=quick,
-                progress=progress, workers=workers, checked=checked,
-            )  # fmt: skip
-        elif isinstance(benchmark, MeshBenchmark):
-            check_meshes(report, benchmark, found, closed=closed, quick=quick, progress=progress)
+        benchmark = _identify(report, benchmark, members, wrapper)
+        if benchmark is not None:
+            found, closed = _match(report, benchmark, members, flaws, wrapper)
+            if isinstance(benchmark, VideoBenchmark):
+                frames = counts(benchmark)
+                report.frame_counts_from = frames.sources
+                report.notes += frames.notes
+                check_videos(
+                    report, benchmark, found, frames, closed=closed, quick=quick,
+                    progress=progress, workers=workers, checked=checked,
+                )  # fmt: skip
+            elif isinstance(benchmark, MeshBenchmark):
+                check_meshes(report, benchmark, found, closed=closed, quick=quick, progress=progress)
     report.sort()
     return report
+
+
+def _identify(
+    report: Report, benchmark: Benchmark | None, members: Collection[str], wrapper: str
+) -> Benchmark | None:
+    """The task to check against: `benchmark` if the user named it, else what the names say. None if neither."""
+    if wrapper:
+        message = f"Everything is inside {wrapper}, where the server does not look."
+        report.findings.append(Finding("wrapper_folder", wrapper, message, expected="", actual=wrapper))
+    inner = [name.replace("\\", "/").removeprefix(wrapper) for name in members]
+    recognised = names.recognise(inner)
+    if benchmark is not None:
+        if recognised not in (None, benchmark) and not names.holds(benchmark, inner):
+            message = f"You asked for {benchmark.name}, but this looks like a {recognised.name} submission."
+            hint = f"Check it with --benchmark {recognised.name}, or leave --benchmark out."
+            report.findings.append(
+                Finding("wrong_benchmark", None, message, benchmark.name, recognised.name, hint)
+            )
+        return benchmark
+    if recognised is None:
+        message = f"None of its {len(members)} files belongs to a submission." if members else "It is empty."
+        if any(name.lower().endswith(".png") for name in members):
+            message += " It holds PNGs: nersemble pack makes a submission of them."
+        report.findings.append(
+            Finding("unknown_benchmark", None, message, "files of nvs, mono or svfr", sorted(members)[:10])
+        )
+        return None
+    report.benchmark = recognised.name
+    return recognised
+
+
+def _match(
+    report: Report,
+    benchmark: Benchmark,
+    members: Mapping[str, ZipMember],
+    flaws: Mapping[str, Finding],
+    wrapper: str,
+) -> tuple[dict[str, Member], set[str]]:
+    """The submission's files by their right names, and the right names of those that must not be opened."""
+    matching = names.match(benchmark, members, wrapper)
+    report.findings += matching.findings
+    # What is not opened anyway does no harm.
+    wanted = set(matching.found.values())
+    report.findings += [
+        flaw if name in wanted else replace(flaw, severity=WARNING) for name, flaw in flaws.items()
+    ]
+    found: dict[str, Member] = {name: members[actual] for name, actual in matching.found.items()}
+    return found, {name for name, actual in matching.found.items() if actual in flaws}
 
 
 def check_videos(
@@ -130,9 +177,10 @@ def check_videos(
     missing. Those in `closed` are there but must not be opened."""
     progress, checked = progress or NullProgress(), checked or {}
     slots = []
+    told = {finding.path for finding in report.findings if finding.code == "missing_file"}
     for slot in benchmark.slots:
         if slot.path not in found:
-            report.findings.append(missing_file(slot))
+            report.findings += [missing_file(slot)] if slot.path not in told else []
         elif slot.path not in closed:
             slots.append(slot)
     workers = max(1, min(workers or cpu_count(), len(slots)))
@@ -142,12 +190,17 @@ def check_videos(
     def check(slot: VideoSlot, cancel: Cancel) -> VideoReport:
         member = found[slot.path]
         expected = frames.get(slot.participant, slot.sequence)
-        damage = _damage(member) if not quick else None
-        if damage:
-            return VideoReport(slot.path, findings=(damage,))
-        if slot.path in checked:
-            return checked[slot.path]
-        return check_video(member, benchmark, expected, decode=not quick, threads=threads, cancel=cancel)
+        try:
+            damage = _damage(member, cancel) if not quick else None
+            if damage:
+                return VideoReport(slot.path, findings=(damage,))
+            if slot.path in checked:
+                return checked[slot.path]
+            return check_video(member, benchmark, expected, decode=not quick, threads=threads, cancel=cancel)
+        except Cancelled:
+            raise
+        except Exception as error:  # one bad file must not keep the others from being checked
+            return VideoReport(member.path, findings=(unreadable_video(member.path, error),))
 
     for slot, video in in_threads(check, slots, workers):
         report.videos[slot.path] = video
@@ -157,15 +210,15 @@ def check_videos(
 
 
 def missing_file(slot: VideoSlot) -> Finding:
-    return Finding("missing_file", slot.path, "It is not there.", expected=slot.path)
+    return Finding("missing_file", slot.path, "Missing.", expected=slot.path)
 
 
-def _damage(member: Member) -> Finding | None:
-    """The finding that a file in a zip does not fit its checksum."""
+def _damage(member: Member, cancel: Cancel) -> Finding | None:
+    """The finding that a file in a zip does not match its checksum."""
     if not isinstance(member, ZipMember):
         return None
     try:
-        member.check_checksum()
+        member.check_checksum(cancel)
     except UNREADABLE as error:
         return damaged_file(member.path, error)
     return None
@@ -191,7 +244,7 @@ def check_totals(
                 Finding(
                     "wrong_frame_count",
                     path,
-                    f"It has {n} frames, other cameras of this sequence have {usual}.",
+                    f"It has {n} frames, the other cameras of this sequence have {usual}.",
                     expected=usual,
                     actual=n,
                 )
@@ -232,27 +285,39 @@ def check_meshes(
     `closed` are there but must not be opened."""
     progress = progress or NullProgress()
     slots = []
+    told = {finding.path for finding in report.findings if finding.code == "missing_mesh"}
     begun = {slot.kind for slot in benchmark.slots if slot.path in found or slot.landmarks_path in found}
     if not begun:
-        message = "It holds neither posed nor neutral meshes."
+        message = "Neither posed nor neutral meshes were found."
         expected = "mesh_posed.ply or mesh_neutral.ply for each of the 391 images"
         report.findings.append(Finding("missing_task", None, message, expected=expected, actual=[]))
     for slot in benchmark.slots:
         if slot.kind not in begun:
             continue
         if slot.path not in found:
-            report.findings.append(missing_mesh(slot))
+            report.findings += [missing_mesh(slot)] if slot.path not in told else []
         elif slot.path not in closed:
             slots.append(slot)
     progress.start("Checking meshes", len(slots), "meshes")
-    for slot in slots:
+
+    # In a thread, where no signal is delivered: trimesh catches all exceptions in many places, and would take an
+    # interruption for a fault of the mesh.
+    def check(slot: MeshSlot, _: Cancel) -> MeshReport:
+        member = found[slot.path]
         landmarks = found.get(slot.landmarks_path) if slot.landmarks_path not in closed else None
-        mesh = check_mesh(slot, found[slot.path], landmarks, parse=not quick)
+        try:
+            return check_mesh(slot, member, landmarks, parse=not quick)
+        except Exception as error:  # one bad file must not keep the others from being checked
+            why = f"{type(error).__name__}: {error}"
+            finding = Finding("unreadable_mesh", member.path, f"It cannot be read: {why}.", "a PLY file", why)
+            return MeshReport(member.path, has_landmarks=landmarks is not None, findings=(finding,))
+
+    for slot, mesh in in_threads(check, slots, 1, ahead=8):
         report.meshes[slot.path] = mesh
         report.findings += mesh.findings
         progress.advance()
 
 
 def missing_mesh(slot: MeshSlot) -> Finding:
-    message = f"The subtask '{slot.kind}' is begun, but this mesh is not there."
+    message = f"The {slot.kind} subtask is incomplete: this mesh is missing."
     return Finding("missing_mesh", slot.path, message, expected=slot.path)

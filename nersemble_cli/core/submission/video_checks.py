@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -11,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nersemble_cli.core.benchmarks import VideoBenchmark
-from nersemble_cli.core.errors import InvalidInputError, listing
+from nersemble_cli.core.errors import Cancelled, InvalidInputError, listing
 from nersemble_cli.core.submission.findings import Finding, VideoReport
-from nersemble_cli.core.submission.members import UNREADABLE, Member
+from nersemble_cli.core.submission.members import Member
 from nersemble_cli.core.threads import Cancel
-from nersemble_cli.core.video.pixels import plane_rows
-from nersemble_cli.core.video.reader import open_video
+from nersemble_cli.core.video.pixels import convert, plane_rows
+from nersemble_cli.core.video.reader import open_video, reason
 
 if TYPE_CHECKING:
     LumaSample = NDArray[np.int16]
@@ -31,11 +32,15 @@ BLANK_SPREAD = 4
 STILL_DIFFERENCE = 8  # above what CRF 14 makes of equal frames, below what a moving eyelid does
 STILL_FROM = 8  # a video of fewer frames may stand still
 LARGEST_PIXEL_RATIO = 16  # a picture much larger than it should be is not decoded at all
+LONGEST_RATIO = 2  # and of a video much longer than it should be, no more than this many times as much
 # ITU-T H.273 matrix coefficients as FFmpeg numbers them: unspecified and the two names of BT.601.
 BT601_COLORSPACES = (2, 5, 6)
 FULL_RANGE = 2
-EIGHT_BIT_LUMA_FIRST = ("yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p", "nv12", "gray")
+# Formats whose first plane is luma, with its bits in the low end of each sample.
+LUMA_FIRST = re.compile(r"(?:yuvj?4\d\dp|gray|nv\d\d)(?P<bits>9|1\d)?(?P<order>le|be)?")
 CONTAINER = "mp4"
+# The first byte of an H.264 NAL unit has its type, of which 1 to 5 are slices (7.3.1 and table 7-1).
+NAL_TYPE_MASK, SLICE_TYPES = 0x1F, range(1, 6)
 
 
 def check_video(
@@ -54,6 +59,7 @@ def check_video(
     Memory does not grow with the video. Raises nothing but `Cancelled`; what is wrong is in the report.
     """
     cancel = cancel or Cancel()
+    longest = LONGEST_RATIO * (expected_frames or max(benchmark.n_test_frames.values()))
     try:
         with member.open() as file, open_video(file, threads) as (container, stream):
             report = _read_header(member.path, stream)
@@ -62,17 +68,15 @@ def check_video(
                 benchmark.width * benchmark.height
             )
             if decode and not too_large:
-                contents = _decode(container, stream, cancel, on_frame)
+                contents = _decode(container, stream, longest, cancel, on_frame)
                 findings += _check_contents(report, contents, findings)
                 # After damage, the frames that follow are not counted: the header's number says more.
-                if not contents.damage:
+                if not contents.damage and not contents.is_endless:
                     report = replace(report, num_frames_from_content=contents.num_frames)
-    except (av.FFmpegError, *UNREADABLE) as error:
-        reason = _reason(error)
-        finding = Finding(
-            "unreadable_video", member.path, f"It cannot be opened as a video: {reason}.", "an h264 mp4", reason
-        )
-        return VideoReport(member.path, findings=(finding,))
+    except Cancelled:
+        raise
+    except Exception as error:  # a damaged file makes PyAV raise almost anything
+        return VideoReport(member.path, findings=(unreadable_video(member.path, error),))
     if report.num_frames_from_header is None:
         findings.insert(0, _no_count_in_header(member.path, expected_frames))
     elif expected_frames is not None and report.num_frames != expected_frames:
@@ -91,8 +95,18 @@ def _no_count_in_header(path: str, expected: int | None) -> Finding:
     )
 
 
-def _reason(error: BaseException) -> str:
-    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
+def unreadable_video(path: str, error: BaseException) -> Finding:
+    """The finding that a video cannot be opened, whatever the reason."""
+    why = reason(error)
+    return Finding("unreadable_video", path, f"It cannot be opened as a video: {why}.", "an h264 mp4", why)
+
+
+def encoding_hint(benchmark: VideoBenchmark) -> str:
+    """The whole ffmpeg command that makes a video as the benchmark wants it."""
+    return (
+        f"Encode your frames again: ffmpeg -framerate {float(benchmark.fps):g} -i %05d.png -an -c:v libx264"
+        " -pix_fmt yuv420p -crf 14 out.mp4"
+    )
 
 
 def wrong_frame_count(path: str, expected: int, actual: int | None) -> Finding:
@@ -100,9 +114,9 @@ def wrong_frame_count(path: str, expected: int, actual: int | None) -> Finding:
     difference = (actual or 0) - expected
     hint = ""
     if difference == -1:
-        hint = "Is the first or the last timestep missing (a loop that ends one too early)?"
+        hint = "Is the first or the last timestep missing (a loop that ends too early)?"
     elif difference == 1:
-        hint = "Is a frame written twice, or a loop one too long?"
+        hint = "Is a frame written twice, or does a loop run once too often?"
     elif actual and actual > 1 and abs(expected / actual - round(expected / actual)) < 0.02 and expected > actual:
         hint = f"Was only one in {round(expected / actual)} timesteps rendered?"
     return Finding(
@@ -147,14 +161,14 @@ def _check_header(
     findings = []
 
     def add(code: str, message: str, expected: Any, actual: Any) -> None:
-        findings.append(Finding(code, report.path, message, expected=expected, actual=actual))
+        findings.append(Finding(code, report.path, message, expected, actual, encoding_hint(benchmark)))
 
     if (report.width, report.height) != (benchmark.width, benchmark.height):
         findings.append(wrong_resolution(report.path, benchmark, report.width or 0, report.height or 0))
     fps = float(benchmark.fps)
     if report.fps is None or abs(report.fps - fps) > 0.01:
         actual = round(report.fps, 3) if report.fps else None
-        add("wrong_fps", f"It has {actual} frames a second, expected {fps:g}.", fps, actual)
+        add("wrong_fps", f"Its frame rate is {actual}, expected {fps:g}.", fps, actual)
     if report.codec != "h264":
         add("wrong_codec", f"It is {report.codec}, expected h264.", "h264", report.codec)
     if report.pixel_format != "yuv420p":
@@ -165,7 +179,7 @@ def _check_header(
     if colorspace not in BT601_COLORSPACES or color_range == FULL_RANGE:
         tags = [] if colorspace in BT601_COLORSPACES else [_colorspace_name(colorspace)]
         tags += ["full range"] if color_range == FULL_RANGE else []
-        message = f"Its colours are tagged as {', '.join(tags)}."
+        message = f"Its colour tags say {', '.join(tags)}."
         add("wrong_color_tags", message, "no colour tags", tags)
     if CONTAINER not in container.format.name.split(","):
         message = f"Its container is {container.format.name}, expected {CONTAINER}."
@@ -173,7 +187,7 @@ def _check_header(
     if (n_videos := len(container.streams.video)) > 1:
         add(
             "second_video_track",
-            f"It has {n_videos} video tracks; readers may differ in which one they take.",
+            f"It has {n_videos} video tracks, and readers may differ in which one they take.",
             1,
             n_videos,
         )
@@ -193,6 +207,7 @@ class _Contents:
     """What decoding showed."""
 
     num_frames: int = 0
+    is_endless: bool = False  # much longer than expected, so decoding was stopped
     damage: str = ""
     blank: tuple[int, ...] = ()
     longest_still: tuple[int, int] = (0, 0)  # first frame, length
@@ -202,11 +217,18 @@ class _Contents:
 
 
 def _luma(frame: av.VideoFrame) -> LumaSample:
-    """Every eighth luma sample of a frame, without copying the rest."""
-    if frame.format.name not in EIGHT_BIT_LUMA_FIRST:
-        frame = frame.reformat(format="gray")
-    rows = plane_rows(frame.planes[0])
-    return rows[: frame.height : STRIDE, : frame.width : STRIDE].astype(np.int16)
+    """Every eighth luma sample of a frame in 8 bits, without copying the rest.
+
+    The range stays as it is, 16 to 235 for a limited one: a conversion to grey would expand it.
+    """
+    layout = LUMA_FIRST.fullmatch(frame.format.name)
+    if layout is None:
+        frame, layout = convert(frame, "yuv420p"), LUMA_FIRST.fullmatch("yuv420p")
+    assert layout is not None
+    bits = int(layout["bits"] or 8)
+    dtype = "u1" if bits == 8 else {"be": ">u2"}.get(layout["order"], "<u2")
+    rows = plane_rows(frame.planes[0], dtype)
+    return (rows[: frame.height : STRIDE, : frame.width : STRIDE] >> (bits - 8)).astype(np.int16)
 
 
 def _frames(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
@@ -221,27 +243,30 @@ def _frames(container: av.container.InputContainer, stream: av.VideoStream) -> I
 
 
 def _check_nal_units(packet: memoryview, length_size: int) -> None:
-    """Raises `InvalidInputError` if a packet is not a row of NAL units, or one holds three zero bytes in a row.
+    """Raises `InvalidInputError` if a slice has a hole: three zero bytes in a row.
 
-    H.264 (7.4.1) forbids those inside a unit. A decoder that meets them takes the unit to end there, and may
+    H.264 (7.4.1) forbids those inside a NAL unit. A decoder that meets them takes the unit to end there, and may
     make up the rest of a picture from nothing, without a word: so look blocks that were never written to disk.
+    Zeros at a unit's end are padding, and other units, such as SEI, have no part in the picture. What is not a row
+    of units at all is left to the decoder, which says so.
     """
     position = 0
-    while position + length_size <= len(packet):
+    while position + length_size < len(packet):
         start = position + length_size
         position = start + int.from_bytes(packet[position:start], "big")
-        if position > len(packet) or b"\0\0\0" in bytes(packet[start:position]):
+        is_slice = packet[start] & NAL_TYPE_MASK in SLICE_TYPES
+        if is_slice and b"\0\0\0" in bytes(packet[start:position]).rstrip(b"\0"):
             raise InvalidInputError("zeros where there should be data")
-    if position != len(packet):
-        raise InvalidInputError("broken data")
 
 
 def _decode(
     container: av.container.InputContainer,
     stream: av.VideoStream,
+    longest: int,
     cancel: Cancel,
     on_frame: FrameObserver | None,
 ) -> _Contents:
+    """Decodes up to `longest` frames."""
     contents = _Contents()
     corners: list[float] = []
     blank: list[int] = []
@@ -249,6 +274,9 @@ def _decode(
     try:
         for t, frame in enumerate(_frames(container, stream)):
             cancel.check()
+            if t == longest:
+                contents.is_endless = True
+                break
             contents.num_frames = t + 1
             if frame.is_corrupt and not contents.damage:
                 contents.damage = f"frame {t} does not decode"
@@ -272,9 +300,10 @@ def _decode(
                 contents.other_size = (t, *size)
             if on_frame:
                 on_frame(t, frame)
-    except (av.FFmpegError, *UNREADABLE) as error:
-        reason = _reason(error)
-        contents.damage = contents.damage or f"decoding stops near frame {contents.num_frames} ({reason})"
+    except Cancelled:
+        raise
+    except Exception as error:
+        contents.damage = contents.damage or f"decoding stops near frame {contents.num_frames} ({reason(error)})"
     contents.blank = tuple(blank)
     contents.corner_luma = float(np.median(corners)) if corners else None
     return contents
@@ -286,8 +315,9 @@ def _check_contents(report: VideoReport, contents: _Contents, header_findings: l
     if contents.damage:
         message = f"Its data is damaged: {contents.damage}."
         findings.append(Finding("damaged_video", path, message, expected=promised, actual=n))
-    elif promised is not None and promised != n:
-        message = f"Its header promises {promised} frames, {n} decode."
+    elif promised is not None and (promised <= n if contents.is_endless else promised != n):
+        more = "more than " if contents.is_endless else ""
+        message = f"Its header promises {promised} frames, {more}{n} decode."
         findings.append(Finding("damaged_video", path, message, expected=promised, actual=n))
     if contents.other_size:
         t, *size = contents.other_size
@@ -307,9 +337,10 @@ def _check_contents(report: VideoReport, contents: _Contents, header_findings: l
     is_tagged = any(finding.code == "wrong_color_tags" for finding in header_findings)
     if not is_tagged and (contents.corner_luma or 0) > BEYOND_WHITE:
         message = (
-            f"Its white has luma {contents.corner_luma:.0f} instead of 235: it is full range without saying so."
+            f"Its white has luma {contents.corner_luma:.0f}, expected 235: it is full range but not tagged so."
         )
-        findings.append(Finding("wrong_color_tags", path, message, 235, round(contents.corner_luma or 0)))
+        hint = "Encode in limited range, ffmpeg's default: leave out -color_range and out_range."
+        findings.append(Finding("wrong_color_tags", path, message, 235, round(contents.corner_luma or 0), hint))
     if contents.corner_luma is not None and contents.corner_luma < WHITE_LUMA and len(contents.blank) < n:
         message = f"Its upper corners have luma {contents.corner_luma:.0f}, white has 235."
         findings.append(

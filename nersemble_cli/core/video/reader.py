@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import av
 import av.container
@@ -42,8 +42,10 @@ _DAMAGED_HINT = (
     "It may be damaged or incomplete. If you downloaded it, `nersemble inspect --verify` compares it with what the"
     " server sent."
 )
-# Whatever PyAV raises for damaged data: texts that are not text, numbers that are too large, and its own errors.
-DAMAGE = (av.FFmpegError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError, EOFError)
+# What PyAV raises for damaged data, its own errors first.
+DAMAGE = (av.FFmpegError, ValueError, ArithmeticError, RuntimeError, MemoryError, EOFError)
+# Tags may be text in any encoding. PyAV 19 takes them as they come.
+_LENIENT: dict[str, Any] = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
 
 
 @dataclass(frozen=True)
@@ -355,11 +357,10 @@ def open_video(
     frames raise when they are decoded, instead of being patched up.
     """
     name = source if isinstance(source, (str, Path)) else None
-    # Playlists, which any file may turn out to be, must not make FFmpeg reach for other hosts. Text in tags is
-    # nobody's business here, so it may be in any encoding.
+    # Any file may turn out to be a playlist, which must not make FFmpeg reach for other hosts.
     with av.open(
         file_url(name) if name else source, "r",
-        buffer_size=_READ_BUFFER, options={"protocol_whitelist": "file"}, metadata_errors="replace",
+        buffer_size=_READ_BUFFER, options={"protocol_whitelist": "file"}, **_LENIENT,
     ) as container:  # fmt: skip
         if not container.streams.video:
             raise InvalidInputError(f"{name or 'The file'} has no video stream.")
