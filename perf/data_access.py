@@ -180,16 +180,20 @@ def _make_data(lab: Lab, folder: Path) -> None:
         lab.link(lab.video, nvs.get_images_path(SEQUENCE, serial))
     for serial in NVS.train_serials[:2]:
         lab.link(lab.video, nvs.get_alpha_maps_path(SEQUENCE, serial))
-    poses, intrinsics = make_rig(NVS.height, NVS.width, 4000)
-    calibration = Path(nvs.get_camera_calibration_path())
-    calibration.parent.mkdir(parents=True)
-    document = {"world_2_cam": poses, "intrinsics": intrinsics}
-    calibration.write_text(json.dumps({k: {s: m.tolist() for s, m in v.items()} for k, v in document.items()}))
+    write_calibration(Path(nvs.get_camera_calibration_path()))
     rng = np.random.default_rng(0)
     points, normals = (rng.normal(size=(N_POINTS, 3)).astype(np.float32) for _ in range(2))
     write_pcd(Path(nvs.get_pointcloud_path(SEQUENCE, 0)), points, rng.random((N_POINTS, 3), np.float32), normals)
     tracking = make_tracking(393, "FREE", N_MESHES)
     np.savez(folder / "tracking.npz", **{k: v for k, v in vars(tracking).items() if k != "version"})
+
+
+def write_calibration(path: Path) -> None:
+    """A `camera_params.json` of a made-up rig."""
+    poses, intrinsics = make_rig(NVS.height, NVS.width, 4000)
+    path.parent.mkdir(parents=True)
+    document = {"world_2_cam": poses, "intrinsics": intrinsics}
+    path.write_text(json.dumps({k: {s: m.tolist() for s, m in v.items()} for k, v in document.items()}))
 
 
 def _make_flame(home: Path) -> None:

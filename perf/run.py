@@ -21,6 +21,7 @@ from pathlib import Path
 import data_access
 import download
 import growth
+import loaders
 import report
 import startup
 import submissions
@@ -32,6 +33,7 @@ PARTS = {
     "Submissions (whole processes)": submissions.rows,
     "Download (whole processes; servers on the same machine)": download.rows,
     "Data access (in one process each, after the imports)": data_access.rows,
+    "Loaders (a process each, one epoch after the imports)": loaders.rows,
     "Start (whole processes)": startup.rows,
 }
 HEADING = """# Results
