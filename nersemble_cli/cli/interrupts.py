@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from nersemble_cli.core.platform import send_signal, signals
+
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP")
 GRACE = 0.5  # seconds between two looks at whether the program is ending
 
@@ -45,7 +47,7 @@ class Interrupts:
             idle = 0 if _is_handling(main) else idle + 1
             if idle == 2:
                 idle = 0
-                _send(main, number)
+                send_signal(main, number)
 
 
 def _is_handling(thread: int) -> bool:
@@ -54,18 +56,11 @@ def _is_handling(thread: int) -> bool:
     return (current[1] if isinstance(current, tuple) else current) is not None  # a tuple up to Python 3.11
 
 
-def _send(thread: int, number: int) -> None:
-    if hasattr(signal, "pthread_kill"):  # which also wakes the thread from a system call
-        signal.pthread_kill(thread, number)
-    else:
-        signal.raise_signal(number)
-
-
 @contextmanager
 def catch_interrupts() -> Iterator[Interrupts]:
     """Catches the signals while the block runs; those that are ignored (nohup, a background job) stay so."""
     interrupts = Interrupts()
-    numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    numbers = signals(*SIGNALS)
     before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
     for number in before:
         signal.signal(number, interrupts.receive)

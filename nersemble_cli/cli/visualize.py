@@ -19,6 +19,7 @@ from nersemble_cli.core.benchmarks import (
     parse_participant,
 )
 from nersemble_cli.core.errors import InvalidInputError, MissingFileError, UsageError, unknown_name
+from nersemble_cli.core.platform import signals
 
 if TYPE_CHECKING:
     from nersemble_cli.cli.output import Output
@@ -499,7 +500,6 @@ def _deliver(
         return
     plotter = drawing.scene(picture)
     out.note("Drag to turn, scroll to zoom, q to close.")
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # VTK's loop never gives Python a chance to handle them
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_DFL)
+    for number in signals("SIGINT", "SIGTERM", "SIGHUP"):  # VTK's loop never gives Python a chance to handle them
+        signal.signal(number, signal.SIG_DFL)
     plotter.show(title=drawing.title)

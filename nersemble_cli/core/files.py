@@ -13,6 +13,7 @@ from typing import BinaryIO
 from filelock import FileLock, Timeout
 
 from nersemble_cli.core.errors import UsageError
+from nersemble_cli.core.platform import CAN_REMOVE_OPEN_FILES, OPEN_AS_BYTES
 
 
 def check_target(path: Path, overwrite: bool) -> Path:
@@ -102,11 +103,11 @@ def locked_part(target: Path, wait: Callable[[], None]) -> Iterator[BinaryIO]:
             break  # a file system without locks: go on without one
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(part_path(target), os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o666)
+        descriptor = os.open(part_path(target), os.O_RDWR | os.O_CREAT | OPEN_AS_BYTES, 0o666)
         with os.fdopen(descriptor, "r+b", buffering=0) as file:
             yield file
     finally:
-        if os.name != "nt":  # there, nothing that is open can be removed; filelock does it afterwards
+        if CAN_REMOVE_OPEN_FILES:  # elsewhere, filelock does it afterwards
             with suppress(OSError):
                 lock_path.unlink()
         lock.release()

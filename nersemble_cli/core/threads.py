@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
@@ -10,6 +9,7 @@ from queue import SimpleQueue
 from typing import Protocol, TypeVar
 
 from nersemble_cli.core.errors import Cancelled
+from nersemble_cli.core.platform import cpu_count as cpu_count
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -41,13 +41,6 @@ class NullProgress:
     def expect(self, n: int) -> None: ...
 
     def retitle(self, title: str) -> None: ...
-
-
-def cpu_count() -> int:
-    """The processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class Cancel:

@@ -12,7 +12,6 @@ import logging
 import os
 import secrets
 import shutil
-import tempfile
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -24,12 +23,12 @@ from numpy.typing import NDArray
 
 from nersemble_cli.core.errors import UsageError, unknown_name
 from nersemble_cli.core.files import free_space
+from nersemble_cli.core.platform import folder_in_memory
 from nersemble_cli.core.video.encode import encode_jpeg
 
 CacheFormat = Literal["raw", "jpeg"]
 MEMORY = "memory"
 _FORMATS = ("raw", "jpeg")
-_SHARED_MEMORY = Path("/dev/shm")
 _SPARE = 1.05
 _LOG = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ class FrameCache:
             raise unknown_name("format of the cache", format, _FORMATS)
         frame = sample()
         self.format, self.shape, self.n_frames = format, frame.shape, n_frames
-        folder = _memory_folder() if place == MEMORY else Path(place).expanduser()
+        folder = folder_in_memory("nersemble_cache_") if place == MEMORY else Path(place).expanduser()
         key = json.dumps([fingerprint, format], sort_keys=True, default=str)
         self.folder = folder / hashlib.sha256(key.encode()).hexdigest()[:16]
         wanted = n_frames * len(self._encode(frame))
@@ -128,12 +127,6 @@ def _decode_jpeg(content: bytes) -> Frame:
     (frame,) = frames
     assert isinstance(frame, av.VideoFrame)
     return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
-
-
-def _memory_folder() -> Path:
-    """A new folder in memory where the system has such a place, else among its temporary files."""
-    place = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
-    return Path(tempfile.mkdtemp(prefix="nersemble_cache_", dir=place))
 
 
 def _remove(folder: Path, owner: int) -> None:

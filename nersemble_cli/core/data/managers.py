@@ -29,7 +29,8 @@ from nersemble_cli.core.data.frame_counts import count_tracked_frames, load_meta
 from nersemble_cli.core.errors import MissingFileError, UsageError, unknown_name
 from nersemble_cli.core.flame.tracking import CURRENT_VERSION, FlameTracking, load_flame_tracking
 from nersemble_cli.core.formats.png import on_white, read_rgb
-from nersemble_cli.core.threads import Cancel, cpu_count, in_threads
+from nersemble_cli.core.platform import cpu_count
+from nersemble_cli.core.threads import Cancel, in_threads
 from nersemble_cli.core.video.pixels import recycled_image, to_rgb
 from nersemble_cli.core.video.reader import VideoReader, borrow_reader
 

@@ -15,7 +15,8 @@ from nersemble_cli.core.export.images import ImageFile, encoded_files
 from nersemble_cli.core.export.selection import Camera, Selection
 from nersemble_cli.core.export.shards import Sample, Shard, in_order, member_size, plan_shards, write_shard
 from nersemble_cli.core.files import free_space, replacing
-from nersemble_cli.core.threads import NullProgress, Progress, cpu_count
+from nersemble_cli.core.platform import cpu_count
+from nersemble_cli.core.threads import NullProgress, Progress
 
 RECORD = "export.json"
 CROP = "crop.json"

@@ -14,8 +14,9 @@ from nersemble_cli.core.download.contents import check_content
 from nersemble_cli.core.download.manifest import Manifest
 from nersemble_cli.core.download.plan import FileStatus, fetch_command, local_status
 from nersemble_cli.core.errors import InvalidInputError
+from nersemble_cli.core.platform import cpu_count
 from nersemble_cli.core.settings import DEFAULT_FOLDER
-from nersemble_cli.core.threads import Cancel, NullProgress, Progress, cpu_count, in_threads
+from nersemble_cli.core.threads import Cancel, NullProgress, Progress, in_threads
 
 CHUNK = 1 << 20
 

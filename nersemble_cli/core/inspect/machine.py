@@ -12,9 +12,9 @@ from typing import Any
 from nersemble_cli import __version__
 from nersemble_cli.core.errors import NersembleError
 from nersemble_cli.core.files import free_space
+from nersemble_cli.core.platform import cpu_count
 from nersemble_cli.core.scenes.display import find_surface
 from nersemble_cli.core.settings import find_flame_model, find_folder, find_url
-from nersemble_cli.core.threads import cpu_count
 from nersemble_cli.core.video.encode import find_ffmpeg
 
 LIBRARIES = ("av", "numpy", "pypcd4", "pyvista", "requests", "torch", "trimesh", "typer", "vtk")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nersemble_cli.core.data.cameras import CameraCalibration
 from nersemble_cli.core.data.managers import MonoFlameAvatarDataManager, NVSDataManager
 from nersemble_cli.core.errors import InvalidInputError, NersembleError, UsageError, unknown_name
+from nersemble_cli.core.platform import cpu_count
 from nersemble_cli.core.scenes.display import require, start_probe
 from nersemble_cli.core.scenes.drawing import (
     STAND_IN_COLOR,
@@ -49,7 +50,6 @@ from nersemble_cli.core.scenes.geometry import (
     thin_out,
 )
 from nersemble_cli.core.scenes.overlay import OVERLAYS, Overlay, draw_overlay, enlarge, shrink
-from nersemble_cli.core.threads import cpu_count
 
 if TYPE_CHECKING:
     import pyvista as pv

@@ -17,6 +17,7 @@ from nersemble_cli.core.data.frame_counts import FrameCounts, frame_counts
 from nersemble_cli.core.errors import EncodingError, InvalidInputError, NersembleError
 from nersemble_cli.core.files import check_target, replace_file, scratch_folder
 from nersemble_cli.core.formats.png import psnr
+from nersemble_cli.core.platform import cpu_count
 from nersemble_cli.core.submission.crop import load_boxes
 from nersemble_cli.core.submission.findings import Report, VideoReport
 from nersemble_cli.core.submission.members import FileMember
@@ -24,7 +25,7 @@ from nersemble_cli.core.submission.renders import Renders, VideoSource, demote, 
 from nersemble_cli.core.submission.validation import check_zip
 from nersemble_cli.core.submission.video_checks import check_video
 from nersemble_cli.core.submission.writer import write_zip
-from nersemble_cli.core.threads import Cancel, NullProgress, Progress, cpu_count, in_threads
+from nersemble_cli.core.threads import Cancel, NullProgress, Progress, in_threads
 from nersemble_cli.core.video.encode import CRF, encode_video
 from nersemble_cli.core.video.pixels import to_rgb
 

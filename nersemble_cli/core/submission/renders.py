@@ -16,13 +16,14 @@ from nersemble_cli.core.benchmarks import Benchmark, MeshBenchmark, VideoBenchma
 from nersemble_cli.core.data.frame_counts import FrameCounts
 from nersemble_cli.core.errors import InvalidInputError, UsageError, listing
 from nersemble_cli.core.formats.png import check_png, read_rgb
+from nersemble_cli.core.platform import cpu_count
 from nersemble_cli.core.submission.crop import Box
 from nersemble_cli.core.submission.findings import WARNING, Finding, Report, VideoReport
 from nersemble_cli.core.submission.members import FileMember, is_junk
 from nersemble_cli.core.submission.names import by_canonical, canonical
 from nersemble_cli.core.submission.validation import check_meshes, check_totals
 from nersemble_cli.core.submission.video_checks import check_video, wrong_frame_count, wrong_resolution
-from nersemble_cli.core.threads import Cancel, NullProgress, Progress, cpu_count, in_threads
+from nersemble_cli.core.threads import Cancel, NullProgress, Progress, in_threads
 
 _NUMBERS = re.compile(r"\d+")
 _OTHER_IMAGES = {".jpg", ".jpeg", ".webp", ".exr", ".bmp", ".tif", ".tiff", ".npy"}

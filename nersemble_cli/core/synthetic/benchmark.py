@@ -25,9 +25,10 @@ from nersemble_cli.core.benchmarks import (
     get_benchmark,
 )
 from nersemble_cli.core.flame.tracking import FlameTracking, euler_xyz_to_matrix
+from nersemble_cli.core.platform import cpu_count
 from nersemble_cli.core.synthetic.head import make_flame_model, make_look
 from nersemble_cli.core.synthetic.render import make_rig, render, shade, vertex_normals
-from nersemble_cli.core.threads import cpu_count, in_threads
+from nersemble_cli.core.threads import in_threads
 from nersemble_cli.core.video.encode import encode_video
 
 Encoding = Literal["ascii", "binary", "binary_compressed"]

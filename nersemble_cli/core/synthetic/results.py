@@ -10,9 +10,10 @@ import numpy as np
 
 from nersemble_cli.core.benchmarks import MeshBenchmark, MeshSlot, VideoBenchmark, VideoSlot
 from nersemble_cli.core.formats.ply import mesh_to_ply
+from nersemble_cli.core.platform import cpu_count
 from nersemble_cli.core.synthetic.benchmark import Recipe, png, render_frames
 from nersemble_cli.core.synthetic.head import make_flame_model
-from nersemble_cli.core.threads import cpu_count, in_threads
+from nersemble_cli.core.threads import in_threads
 from nersemble_cli.core.video.encode import encode_video
 
 

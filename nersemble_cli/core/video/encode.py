@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nersemble_cli.core.errors import EncodingError, InvalidInputError
+from nersemble_cli.core.platform import without_ctrl_c
 from nersemble_cli.core.threads import Cancel
 from nersemble_cli.core.video import file_url
 
@@ -92,7 +93,7 @@ def encode_video(
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             bufsize=0,
-            start_new_session=True,  # Ctrl-C is for us; we end ffmpeg ourselves
+            **without_ctrl_c(),
         )
         try:
             assert process.stdin is not None

@@ -8,7 +8,6 @@ at a time whatever the threads do, and a forked process opens its own.
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
 import weakref
 from bisect import bisect_left, bisect_right
@@ -25,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nersemble_cli.core.errors import InvalidInputError, NersembleError, UsageError
+from nersemble_cli.core.platform import run_in_forked_children
 from nersemble_cli.core.video import file_url
 from nersemble_cli.core.video.pixels import forget_recycled, to_rgb
 
@@ -303,8 +303,7 @@ def _after_fork() -> None:
         decoder.abandon()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+run_in_forked_children(_after_fork)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nersemble_cli.core.errors import NersembleError
-from nersemble_cli.core.threads import cpu_count
+from nersemble_cli.core.platform import cpu_count
 
 Image = NDArray[np.uint8]
 
