@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from nersemble_cli.core.errors import EncodingError, InvalidInputError, UsageError, unknown_name
 from nersemble_cli.core.formats.png import on_white
+from nersemble_cli.core.platform import cpu_count
 from nersemble_cli.core.score import weights
 from nersemble_cli.core.score.cache import Entry, open_entry
 from nersemble_cli.core.score.document import METRICS, Score, VideoScore
@@ -35,7 +36,7 @@ from nersemble_cli.core.score.metrics import (
 )
 from nersemble_cli.core.score.sources import Frame, Job, frames, read
 from nersemble_cli.core.submission.findings import Finding
-from nersemble_cli.core.threads import Cancel, NullProgress, Progress, cpu_count, in_threads
+from nersemble_cli.core.threads import Cancel, NullProgress, Progress, in_threads
 
 PER_FRAME = (*IMAGE_METRICS, "lpips")
 SHIFTS = (-2, -1, 1, 2)
