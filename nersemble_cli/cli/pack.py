@@ -34,6 +34,13 @@ def pack(
         Path | None,
         typer.Option(metavar="crop.json", help="Cut frames as this file of an export with padded images says."),
     ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Layout of RENDERS, such as '{participant}/{sequence}/{frame}_{serial}.png'.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Turn results into a validated submission.
@@ -53,7 +60,7 @@ def pack(
     with output.progress() as progress:
         packed = pack_renders(
             benchmark, renders, out, folder=folder, workers=workers, crf=crf, overwrite=overwrite,
-            dry_run=dry_run, allow_incomplete=allow_incomplete, crop=crop, progress=progress,
+            dry_run=dry_run, allow_incomplete=allow_incomplete, crop=crop, pattern=pattern, progress=progress,
         )  # fmt: skip
     _show(output, packed)
     output.json(_as_json(packed))

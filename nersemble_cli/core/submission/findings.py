@@ -194,7 +194,13 @@ CODES: dict[str, Code] = {
     "duplicate_frame": Code(
         ERROR,
         "Two frames have the same number.",
-        "The last number in a name counts: is it the timestep? Or is there more than one run?",
+        "Rename the frames to 00000.png, 00001.png, … by timestep, and keep one run per folder.",
+    ),
+    "ambiguous_order": Code(
+        ERROR,
+        "The names of the frames have several numbers, or numbers that can be read in two ways.",
+        "Rename the frames to 00000.png, 00001.png, … by timestep, or say which number is the frame's: "
+        "--pattern '{participant}/{sequence}/cam_{serial}/{frame}_*.png'",
     ),
 }
 

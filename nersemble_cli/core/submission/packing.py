@@ -74,13 +74,15 @@ def pack(
     dry_run: bool = False,
     allow_incomplete: bool = False,
     crop: Path | None = None,
+    pattern: str | None = None,
     progress: Progress | None = None,
 ) -> Packed:
     """Packs renders into `zip_path`, after a check of all of them and before a check of the zip.
 
     If anything is wrong, `report` says what and nothing is written; an older zip stays as it is. `folder` is the
-    benchmark folder, for frame counts, and `crop` the `crop.json` of an export whose images are padded. Raises
-    `UsageError` for arguments that cannot be, `EncodingError` if ffmpeg fails, OSError if the disk is full.
+    benchmark folder, for frame counts, `crop` the `crop.json` of an export with padded images, and `pattern` the
+    layout of the renders (see `scan`). Raises `UsageError` for impossible arguments, `EncodingError` if ffmpeg
+    fails, OSError if the disk is full.
     """
     progress = progress or NullProgress()
     benchmark = get_benchmark(benchmark_name)
@@ -88,7 +90,8 @@ def pack(
     counts = FrameCounts({}, {}, ())
     if isinstance(benchmark, VideoBenchmark):
         counts = frame_counts(benchmark, settings.existing_folder(folder), settings.find_url())
-    renders = scan(benchmark, renders_folder, counts, progress, None if crop is None else load_boxes(crop))
+    boxes = None if crop is None else load_boxes(crop)
+    renders = scan(benchmark, renders_folder, counts, progress, boxes, pattern=pattern)
     if allow_incomplete:
         demote(renders.report, INCOMPLETE)
     packed = Packed(
@@ -119,7 +122,7 @@ def pack(
 
 
 def _count(renders: Renders) -> int:
-    return sum(video.num_frames or 0 for video in renders.report.videos.values())
+    return sum(n or 0 for n in renders.lengths.values())
 
 
 def _encode_all(

@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nersemble_cli.core.benchmarks import Benchmark, MeshBenchmark, VideoBenchmark, VideoSlot
+from nersemble_cli.core.benchmarks import BENCHMARKS, Benchmark, MeshBenchmark, VideoBenchmark, VideoSlot
 from nersemble_cli.core.data.frame_counts import FrameCounts
 from nersemble_cli.core.errors import InvalidInputError, UsageError, listing
 from nersemble_cli.core.formats.png import check_png, read_rgb
 from nersemble_cli.core.platform import cpu_count
 from nersemble_cli.core.submission.crop import Box
 from nersemble_cli.core.submission.findings import WARNING, Finding, Report, VideoReport
+from nersemble_cli.core.submission.frame_order import AmbiguousOrderError, has_number, order_frames
+from nersemble_cli.core.submission.layouts import IMAGES, VIDEO, Layout, find_layouts, read_pattern, templates
 from nersemble_cli.core.submission.members import FileMember, is_junk
 from nersemble_cli.core.submission.names import by_canonical, canonical
 from nersemble_cli.core.submission.validation import check_meshes, check_totals
 from nersemble_cli.core.submission.video_checks import check_video, wrong_frame_count, wrong_resolution
 from nersemble_cli.core.threads import Cancel, NullProgress, Progress, in_threads
 
-_NUMBERS = re.compile(r"\d+")
-_OTHER_IMAGES = {".jpg", ".jpeg", ".webp", ".exr", ".bmp", ".tif", ".tiff", ".npy"}
+_PUNCTUATION = re.compile(r"[^a-z0-9/]")
+_NEARLY = 0.85  # difflib's ratio from which a name is taken for a misspelling
+_STANDARD_DEPTH = 3  # participant / sequence / camera
+
+
+@dataclass(frozen=True)
+class FramesReport:
+    """What a folder of frames will become: a video of `width` × `height` pixels with `num_frames` frames."""
+
+    path: str
+    width: int | None
+    height: int | None
+    num_frames: int
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True)
 class VideoSource:
-    """Where a video comes from: PNG frames in order, or a video that is ready (then `frames` is empty).
+    """Where the frames of a video come from.
 
-    `box` is what to cut out of the frames, None for all of them.
+    `frames` are PNG files in order, below the folder `path`. If it is empty, `path` is an encoded video. `box` is
+    the part of each PNG to use; None means all of it.
     """
 
     slot: VideoSlot
@@ -42,24 +58,32 @@ class VideoSource:
     box: Box | None = None
 
     def read(self, number: int) -> NDArray[np.uint8]:
-        """Frame `number` as it is to be encoded: (height, width, 3) uint8 RGB."""
+        """Reads frame `number` from its PNG as (height, width, 3) uint8 RGB, cropped to `box`.
+
+        Raises `InvalidInputError` if the PNG does not decode, and OSError if it cannot be read.
+        """
         rgb = read_rgb(self.frames[number])
         return rgb if self.box is None else self.box.cut(rgb)
 
 
 @dataclass
 class Renders:
-    """The checked contents of a folder of renders. `files` maps names in the zip to files taken as they are."""
+    """The checked contents of a folder of renders.
+
+    `files` maps names in the zip to files that are copied into it. `lengths` has the frame counts of the videos,
+    by their names in the zip.
+    """
 
     benchmark: Benchmark
     folder: Path
     report: Report
     videos: list[VideoSource] = field(default_factory=list)
     files: dict[str, Path] = field(default_factory=dict)
+    lengths: dict[str, int | None] = field(default_factory=dict)
 
     @property
     def num_frames(self) -> int:
-        """The frames to encode."""
+        """How many frames have to be encoded."""
         return sum(len(video.frames) for video in self.videos)
 
 
@@ -69,23 +93,33 @@ def scan(
     counts: FrameCounts,
     progress: Progress | None = None,
     boxes: Mapping[str, Box] | None = None,
+    slots: Sequence[VideoSlot] | None = None,
+    pattern: str | None = None,
 ) -> Renders:
-    """Finds what is to be packed and checks all of it, to the checksums of every PNG; nothing is written.
+    """Finds the videos or meshes in a folder of renders and checks them, down to the checksum of every PNG.
 
-    `boxes` says for each camera what to cut out of its frames.
-    Every problem is in `report.findings`. Raises `UsageError` if `folder` is none.
+    Nothing is written. `boxes` maps a camera to the part of its frames to use. `slots` are the videos to look for
+    (default: those of a submission), and `pattern` the layout of the folder, such as
+    `{participant}/{sequence}/{frame}_{serial}.png`; without it the layout is recognised.
+
+    Every problem is in `report.findings`. Raises `UsageError` if `folder` is not a folder, or if nothing in it can
+    be assigned to a video or mesh without doubt.
     """
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise UsageError(f"{folder} {what}.", f"Give the folder that holds {_example(benchmark)}")
     report = Report(str(folder), benchmark.name, "full")
     renders = Renders(benchmark, folder, report)
+    progress = progress or NullProgress()
     if isinstance(benchmark, VideoBenchmark):
         report.frame_counts_from = counts.sources
         report.notes += counts.notes
-        _scan_videos(renders, benchmark, counts, progress or NullProgress(), boxes or {})
+        slots = benchmark.slots if slots is None else slots
+        found = _read_layout(renders, slots, pattern) if pattern else _find_videos(renders, slots)
+        renders.videos += _sources(renders, slots, found, boxes or {})
+        _check_videos(renders, benchmark, counts, progress)
     elif isinstance(benchmark, MeshBenchmark):
-        _scan_meshes(renders, benchmark, progress or NullProgress())
+        _scan_meshes(renders, benchmark, progress)
     report.sort()
     return renders
 
@@ -98,7 +132,7 @@ def _example(benchmark: Benchmark) -> str:
 
 
 def entries(folder: Path, depth: int) -> list[Path]:
-    """What lies `depth` levels below `folder`, sorted; hidden things and junk are passed over."""
+    """The files and folders `depth` levels below `folder`, sorted, without hidden ones and junk."""
     level = [folder]
     for _ in range(depth):
         level = [
@@ -111,60 +145,203 @@ def entries(folder: Path, depth: int) -> list[Path]:
     return level
 
 
-def _leave_out(renders: Renders, strangers: list[Path]) -> None:
+def _leave_out(renders: Renders, others: list[Path]) -> None:
     """Notes what is in the folder but not part of the submission."""
-    if strangers:
-        names = [str(path.relative_to(renders.folder)) for path in strangers]
+    if others:
+        names = [str(path.relative_to(renders.folder)) for path in others]
         renders.report.notes.append(
             f"left out, not part of a {renders.benchmark.name} submission: {listing(names)}"
         )
 
 
-def _explain_nothing_found(renders: Renders) -> None:
-    top = [path.name for path in entries(renders.folder, 1)]
+def _wrong_task(renders: Renders) -> UsageError | None:
+    """The error for renders that belong to another task."""
+    folder, benchmark = renders.folder, renders.benchmark
+    for other in BENCHMARKS.values():
+        if other is benchmark:
+            continue
+        if isinstance(other, VideoBenchmark):
+            is_other = bool(find_layouts(folder, other.slots))
+        else:
+            is_other = any(
+                canonical(str(p.relative_to(folder))) in by_canonical(other.name) for p in entries(folder, 3)
+            )
+        if is_other:
+            return UsageError(
+                f"{folder} holds renders for {other.name}, not for {benchmark.name}.",
+                f"Use: nersemble pack {other.name} {folder} …",
+            )
+    return None
+
+
+def _explain_nothing_found(renders: Renders) -> UsageError:
+    """Why nothing in the folder can be packed: the wrong level, or something else altogether."""
+    folder, benchmark = renders.folder, renders.benchmark
+    if isinstance(benchmark, VideoBenchmark) and (error := _too_deep(folder, benchmark.slots)):
+        return error
+    top = [path.name for path in entries(folder, 1)]
     found = f"It holds {listing(top)}." if top else "It is empty."
-    raise UsageError(
-        f"Nothing in {renders.folder} belongs to a {renders.benchmark.name} submission. {found}",
-        f"Expected {_example(renders.benchmark)}",
+    if isinstance(benchmark, VideoBenchmark):
+        found += (
+            " To read another layout, use for example --pattern '{participant}/{sequence}/{frame}_{serial}.png'."
+        )
+    return UsageError(
+        f"Nothing in {folder} belongs to a {benchmark.name} submission. {found}",
+        f"Expected {_example(benchmark)}",
     )
 
 
-def _scan_videos(
-    renders: Renders, benchmark: VideoBenchmark, counts: FrameCounts, progress: Progress, boxes: Mapping[str, Box]
-) -> None:
-    report = renders.report
+def _too_deep(folder: Path, slots: Sequence[VideoSlot]) -> UsageError | None:
+    """The error for a folder that lies inside the one to use."""
+    for above, parent in enumerate(folder.resolve().parents[:3], 1):
+        if any(layout.template.startswith("{participant}") for layout in find_layouts(folder, slots, above)):
+            levels = f"{above} level{'s' if above > 1 else ''}"
+            return UsageError(f"{folder} is {levels} too deep in the folder of renders.", f"Use {parent} instead.")
+    return None
+
+
+_Found = dict[VideoSlot, list[tuple[Path, Mapping[str, Path]]]]
+"""For each video where it may come from: a folder and its PNGs by name, or a video file and nothing."""
+
+
+def _find_videos(renders: Renders, slots: Sequence[VideoSlot]) -> _Found:
+    """Finds videos in {participant}/{sequence}/cam_{serial}, else in whatever layout the folder has."""
     by_name: dict[str, list[Path]] = defaultdict(list)
-    for path in entries(renders.folder, 3):
+    for path in entries(renders.folder, _STANDARD_DEPTH):
         name = canonical(str(path.relative_to(renders.folder)))
         by_name[name if path.is_dir() else name.removesuffix(".mp4") + ".mp4"].append(path)
-    for slot in benchmark.slots:
+    found: _Found = {}
+    for slot in slots:
         name = canonical(slot.path)
         candidates = by_name.pop(name.removesuffix(".mp4"), []) + by_name.pop(name, [])
-        if not candidates:
+        if candidates:
+            found[slot] = [
+                (path, {p.stem: p for p in pngs_in(path)} if path.is_dir() else {}) for path in candidates
+            ]
+    is_standard = any(
+        path.is_file() or frames or any(p.suffix.lower() in IMAGES for p in entries(path, 1))
+        for path, frames in chain.from_iterable(found.values())
+    )
+    others = [path for paths in by_name.values() for path in paths]
+    if is_standard:
+        _leave_out(renders, [path for path in others if not _note_near_name(renders, slots, found, path)])
+        return found
+    layouts = find_layouts(renders.folder, slots)
+    readable = [layout for layout in layouts if layout.suffix in (".png", VIDEO)]
+    if not readable and not found:
+        if layouts:
+            _note_other_images(renders, layouts)
+        elif error := _wrong_task(renders):
+            raise error
+        elif not sum(_note_near_name(renders, slots, found, path) for path in others):
+            raise _explain_nothing_found(renders)
+    if not readable:
+        return found
+    if not any("{participant}" in layout.template for layout in readable) and (
+        error := _too_deep(renders.folder, slots)
+    ):
+        raise error
+    claimed = Counter(slot for layout in readable for slot in layout.files)
+    if any(n > 1 for n in claimed.values()):
+        slot = next(slot for slot in slots if claimed[slot] > 1)
+        lines = "\n".join(f"  --pattern '{line}'" for line in templates(readable))
+        raise UsageError(
+            f"{renders.folder} can be read in {len(readable)} ways: {slot.path} could be any of them.",
+            f"Choose one:\n{lines}",
+        )
+    lines = " and ".join(templates(readable))
+    renders.report.notes.append(f"{renders.folder} is read as {lines}; if that is wrong, use --pattern")
+    return _by_slot(renders, readable)
+
+
+def _by_slot(renders: Renders, layouts: Iterable[Layout]) -> _Found:
+    found: _Found = defaultdict(list)
+    for layout in layouts:
+        for slot, files in layout.files.items():
+            if layout.suffix == VIDEO:
+                found[slot] += [(path, {}) for path in files.values()]
+            else:
+                found[slot].append((renders.folder, files))
+    return found
+
+
+def _read_layout(renders: Renders, slots: Sequence[VideoSlot], pattern: str) -> _Found:
+    layout = read_pattern(renders.folder, pattern, slots)
+    if not layout.files:
+        some = listing([path.name for path in entries(renders.folder, 1)])
+        raise UsageError(f"No file in {renders.folder} fits the pattern {pattern}.", f"The folder holds {some}.")
+    if layout.suffix not in (".png", VIDEO):
+        _note_other_images(renders, [layout])
+        return {}
+    return _by_slot(renders, [layout])
+
+
+def _note_other_images(renders: Renders, layouts: Iterable[Layout]) -> None:
+    """Adds the findings that videos have frames, but not as PNG."""
+    for layout in layouts:
+        for slot, files in layout.files.items():
+            renders.report.findings.append(_no_png(slot.path, renders.folder, files.values()))
+
+
+def _note_near_name(renders: Renders, slots: Sequence[VideoSlot], found: _Found, path: Path) -> bool:
+    """Whether a path is that of a missing video with a spelling mistake, which is then a finding."""
+    name = canonical(str(path.relative_to(renders.folder))).removesuffix(".mp4")
+    near = {
+        canonical(slot.path).removesuffix(".mp4"): slot
+        for slot in slots
+        if slot not in found and slot.serial == name[-9:]
+    }
+    plain = {_PUNCTUATION.sub("", right): right for right in near}
+    close = plain.get(_PUNCTUATION.sub("", name)) or next(
+        iter(difflib.get_close_matches(name, near, n=1, cutoff=_NEARLY)), None
+    )
+    if close is None:
+        return False
+    slot = near[close]
+    right = slot.path if path.is_file() else slot.path.removesuffix(".mp4")
+    message = f"It is missing, but there is {path.relative_to(renders.folder)}."
+    renders.report.findings.append(
+        Finding("missing_file", slot.path, message, right, str(path), f"Did you mean {right}? Rename it.")
+    )
+    return True
+
+
+def _sources(
+    renders: Renders, slots: Sequence[VideoSlot], found: _Found, boxes: Mapping[str, Box]
+) -> Iterable[VideoSource]:
+    """The source of every video that has just one."""
+    report = renders.report
+    explained = {finding.path for finding in report.findings}
+    for slot in slots:
+        candidates = found.get(slot, [])
+        if not candidates and slot.path not in explained:
             where = slot.path.removesuffix(".mp4")
             message = f"Neither {where}/*.png nor {where}.mp4 is in {renders.folder}."
             report.findings.append(Finding("missing_file", slot.path, message, expected=f"{where}/*.png"))
         elif len(candidates) > 1:
-            message = f"It could be any of {', '.join(str(path) for path in candidates)}."
-            hint = "Keep one of them."
+            message = f"It could be any of {', '.join(str(path) for path, _ in candidates)}."
             report.findings.append(
-                Finding("duplicate_file", slot.path, message, expected=1, actual=len(candidates), hint=hint)
+                Finding("duplicate_file", slot.path, message, 1, len(candidates), hint="Keep one of them.")
             )
-        elif candidates[0].is_dir():
-            frames = frames_in(candidates[0], slot.path, report.findings)
-            if frames:
-                renders.videos.append(VideoSource(slot, candidates[0], frames, boxes.get(slot.serial)))
-        else:
-            renders.videos.append(VideoSource(slot, candidates[0]))
-            renders.files[slot.path] = candidates[0]
-    if not renders.videos and len(report.findings) == len(benchmark.slots):
-        _explain_nothing_found(renders)
-    _leave_out(renders, [path for paths in by_name.values() for path in paths])
+        elif candidates:
+            path, pngs = candidates[0]
+            if path.is_dir():
+                frames = _in_order(pngs, slot.path, report.findings) if pngs else ()
+                if not pngs:
+                    report.findings.append(_no_png(slot.path, path, entries(path, 1)))
+                if frames:
+                    yield VideoSource(slot, path, frames, boxes.get(slot.serial))
+            else:
+                renders.files[slot.path] = path
+                yield VideoSource(slot, path)
 
+
+def _check_videos(renders: Renders, benchmark: VideoBenchmark, counts: FrameCounts, progress: Progress) -> None:
+    report = renders.report
     progress.start("Checking renders", sum(len(v.frames) or 1 for v in renders.videos), "files")
     conversions: Counter[str] = Counter()
 
-    def check(source: VideoSource, cancel: Cancel) -> tuple[VideoReport, Counter[str]]:
+    def check(source: VideoSource, cancel: Cancel) -> tuple[FramesReport | VideoReport, Counter[str]]:
         expected = counts.get(source.slot.participant, source.slot.sequence)
         if source.frames:
             return check_frames(benchmark, source.slot.path, source, expected, progress, cancel)
@@ -174,54 +351,55 @@ def _scan_videos(
         return video, Counter()
 
     for source, (video, converted) in in_threads(check, renders.videos, cpu_count()):
-        report.videos[source.slot.path] = video
+        renders.lengths[source.slot.path] = video.num_frames
         report.findings += video.findings
         conversions += converted
-    report.findings += check_totals(benchmark, report.videos, counts)
+    report.findings += check_totals(benchmark, renders.lengths, counts)
     report.notes += [f"{n:,} frames: {conversion}" for conversion, n in conversions.items()]
 
 
+def pngs_in(folder: Path) -> list[Path]:
+    """The PNG files of a folder, sorted by name."""
+    return [path for path in entries(folder, 1) if path.suffix.lower() == ".png" and path.is_file()]
+
+
 def frames_in(folder: Path, name: str, findings: list[Finding]) -> tuple[Path, ...]:
-    """The PNGs of a folder in the order of the last number in their names; findings for video `name` if there are
-    none, or if their numbers are not a sequence."""
-    files = entries(folder, 1)
-    pngs = [path for path in files if path.suffix.lower() == ".png" and path.is_file()]
+    """The PNGs of a folder in the order of their numbers. What is wrong with their names is added to `findings`,
+    as findings about the video `name`."""
+    pngs = {path.stem: path for path in pngs_in(folder)}
     if not pngs:
-        others = Counter(path.suffix for path in files if path.suffix.lower() in _OTHER_IMAGES)
-        found = ", ".join(f"{n} {suffix}" for suffix, n in others.items()) or "nothing else either"
-        message = f"{folder} holds no PNG ({found})."
-        hint = "Write frames as PNG, which loses nothing." if others else ""
-        findings.append(Finding("missing_file", name, message, expected="*.png", hint=hint))
+        findings.append(_no_png(name, folder, entries(folder, 1)))
         return ()
-    numbered: dict[int, list[Path]] = defaultdict(list)
-    unnumbered = []
-    for path in pngs:
-        if numbers := _NUMBERS.findall(path.stem):
-            numbered[int(numbers[-1])].append(path)
-        else:
-            unnumbered.append(path.name)
-    if unnumbered:
-        message = f"{len(unnumbered)} PNGs have no number in their names: {listing(unnumbered)}."
-        findings.append(Finding("unnumbered_frame", name, message, "00000.png", unnumbered[0]))
-    twice = {number: paths for number, paths in numbered.items() if len(paths) > 1}
-    if twice:
-        number, paths = next(iter(sorted(twice.items())))
-        same = ", ".join(path.name for path in paths[:3])
-        message = f"{len(twice)} numbers are there twice, such as {number}: {same}."
-        findings.append(Finding("duplicate_frame", name, message, expected=len(numbered), actual=len(pngs)))
-    order = sorted(numbered)
-    steps = Counter(b - a for a, b in pairwise(order))
-    if len(steps) > 1:
-        step = min(steps)
-        missing = sorted(set(range(order[0], order[-1] + 1, step)) - numbered.keys())
-        if missing:
-            message = (
-                f"Between {order[0]} and {order[-1]}, {len(missing)} numbers are missing: {listing(missing)}."
-            )
-            findings.append(
-                Finding("frame_gap", name, message, expected=len(order) + len(missing), actual=len(order))
-            )
-    return tuple(numbered[number][0] for number in order)
+    return _in_order(pngs, name, findings)
+
+
+def _no_png(name: str, folder: Path, files: Iterable[Path]) -> Finding:
+    others = Counter(path.suffix for path in files if path.suffix.lower() in IMAGES)
+    found = ", ".join(f"{n} {suffix}" for suffix, n in others.items()) or "no other images either"
+    hint = "Write frames as PNG, which is lossless." if others else ""
+    return Finding("missing_file", name, f"{folder} holds no PNG ({found}).", expected="*.png", hint=hint)
+
+
+def _in_order(pngs: Mapping[str, Path], name: str, findings: list[Finding]) -> tuple[Path, ...]:
+    """The PNGs in the order of the numbers in their names (the keys)."""
+    labels = [label for label in pngs if has_number(label)]
+    without = [path.name for label, path in pngs.items() if label not in labels]
+    if without:
+        message = f"{len(without)} PNGs have no number in their names: {listing(without)}."
+        findings.append(Finding("unnumbered_frame", name, message, "00000.png", without[0]))
+    if not labels:
+        return ()
+    try:
+        ordered = order_frames(labels)
+    except InvalidInputError as error:
+        code = "ambiguous_order" if isinstance(error, AmbiguousOrderError) else "duplicate_frame"
+        findings.append(Finding(code, name, error.message, "one number per frame", labels[:3]))
+        return ()
+    if ordered.missing:
+        first, last, n = int(ordered.numbers[0]), int(ordered.numbers[-1]), len(ordered.missing)
+        message = f"Between {first} and {last}, {n} numbers are missing: {listing(ordered.missing)}."
+        findings.append(Finding("frame_gap", name, message, expected=len(labels) + n, actual=len(labels)))
+    return tuple(pngs[labels[i]] for i in ordered.order)
 
 
 def check_frames(
@@ -231,9 +409,9 @@ def check_frames(
     expected: int | None,
     progress: Progress,
     cancel: Cancel,
-) -> tuple[VideoReport, Counter[str]]:
-    """Checks the PNGs of video `path` for their size and their checksums; also returns how many frames will be
-    converted, by the kind of conversion."""
+) -> tuple[FramesReport, Counter[str]]:
+    """Checks size and checksums of the PNGs of the video `path`. Also returns how many frames will be converted,
+    by the kind of conversion."""
     n = len(source.frames)
     findings = []
     conversions: Counter[str] = Counter()
@@ -266,12 +444,11 @@ def check_frames(
     width, height = next(iter(sizes), (None, None))
     if source.box is not None:
         width, height = source.box.width, source.box.height
-    video = VideoReport(path, width, height, num_frames_from_header=n, findings=tuple(findings))
-    return video, conversions
+    return FramesReport(path, width, height, n, tuple(findings)), conversions
 
 
 def _does_not_fit(path: str, box: Box, size: tuple[int, int], of: str) -> Finding:
-    """The finding for frames of another size than the one that `box` is cut out of."""
+    """The finding for frames whose size is not the padded size of `box`."""
     width, height = size
     expected = f"{box.padded_width}×{box.padded_height}"
     message = f"{of} {width}×{height}, but crop.json cuts frames of {expected}."
@@ -282,7 +459,7 @@ def _does_not_fit(path: str, box: Box, size: tuple[int, int], of: str) -> Findin
 def _scan_meshes(renders: Renders, benchmark: MeshBenchmark, progress: Progress) -> None:
     by_name = by_canonical(benchmark.name)
     strangers = []
-    for path in entries(renders.folder, 3):
+    for path in entries(renders.folder, _STANDARD_DEPTH):
         name = by_name.get(canonical(str(path.relative_to(renders.folder))))
         if name is None or not path.is_file():
             strangers.append(path)
@@ -294,13 +471,13 @@ def _scan_meshes(renders: Renders, benchmark: MeshBenchmark, progress: Progress)
         else:
             renders.files[name] = path
     if not renders.files:
-        _explain_nothing_found(renders)
+        raise _wrong_task(renders) or _explain_nothing_found(renders)
     _leave_out(renders, strangers)
     members = {name: FileMember(name, path) for name, path in renders.files.items()}
     check_meshes(renders.report, benchmark, members, closed=set(), quick=False, progress=progress)
 
 
 def demote(report: Report, codes: frozenset[str]) -> None:
-    """Makes warnings of the errors of these codes."""
+    """Turns findings with these codes into warnings."""
     report.findings = [replace(f, severity=WARNING) if f.code in codes else f for f in report.findings]
     report.sort()

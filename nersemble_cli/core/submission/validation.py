@@ -206,7 +206,8 @@ def check_videos(
         report.videos[slot.path] = video
         report.findings += video.findings
         progress.advance()
-    report.findings += check_totals(benchmark, report.videos, frames)
+    lengths = {path: video.num_frames for path, video in report.videos.items()}
+    report.findings += check_totals(benchmark, lengths, frames)
 
 
 def missing_file(slot: VideoSlot) -> Finding:
@@ -225,15 +226,15 @@ def _damage(member: Member, cancel: Cancel) -> Finding | None:
 
 
 def check_totals(
-    benchmark: VideoBenchmark, videos: Mapping[str, VideoReport], frames: FrameCounts
+    benchmark: VideoBenchmark, num_frames: Mapping[str, int | None], frames: FrameCounts
 ) -> list[Finding]:
     """Where only a participant's sum is known: cameras must agree, and the sum must be right."""
     findings = []
     lengths: dict[int, dict[str, dict[str, int]]] = defaultdict(lambda: defaultdict(dict))
     for slot in benchmark.slots:
-        video = videos.get(slot.path)
-        if slot.participant in frames.totals and video and video.num_frames is not None:
-            lengths[slot.participant][slot.sequence][slot.path] = video.num_frames
+        n = num_frames.get(slot.path)
+        if slot.participant in frames.totals and n is not None:
+            lengths[slot.participant][slot.sequence][slot.path] = n
     for participant, sequences in lengths.items():
         differing: list[Finding] = []
         for paths in sequences.values():
