@@ -81,7 +81,7 @@ class _Words:
         ]
 
     def read(self, path: str) -> tuple[VideoSlot, str, str] | None:
-        """The video that a path (without suffix) names, the template, and the path without what names the video."""
+        """The video that a path (without suffix) names, its template, and what the path says besides."""
         serials = list(self._serial.finditer(path))
         if not serials or len({match[1] for match in serials}) > 1:
             return None
