@@ -15,10 +15,10 @@ from nersemble_cli.core.data.managers import open_data
 from nersemble_cli.core.download.selection import parse_frames
 from nersemble_cli.core.errors import NersembleError, UsageError, listing
 from nersemble_cli.core.score.sources import Job, Source
-from nersemble_cli.core.submission.findings import Finding, has_errors
+from nersemble_cli.core.submission.findings import Finding, VideoReport, has_errors
 from nersemble_cli.core.submission.members import FileMember, Member, open_zip, sort_members
 from nersemble_cli.core.submission.names import canonical
-from nersemble_cli.core.submission.renders import VideoSource, check_frames, entries, frames_in
+from nersemble_cli.core.submission.renders import FramesReport, VideoSource, check_frames, entries, frames_in
 from nersemble_cli.core.submission.video_checks import check_video
 from nersemble_cli.core.threads import Cancel, NullProgress
 
@@ -280,6 +280,7 @@ def _open(
 ) -> tuple[Source | None, tuple[int, int] | None, int | None]:
     """The source, its width and height, and its frames. `expected` of None is for the ground truth, which may have
     any size; what is wrong is added to the findings."""
+    report: FramesReport | VideoReport
     if isinstance(place, Path):
         paths = frames_in(place, name, findings)
         if not paths:
