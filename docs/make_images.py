@@ -1,8 +1,8 @@
-"""Makes the README's pictures again, with the commands that stand beside them, from the made-up benchmark.
+"""Makes the README's pictures again, with the commands beside them, from a made-up benchmark.
 
     python docs/make_images.py
 
-It needs PyTorch for `visualize flame`, takes about a minute, and writes to docs/images.
+Needs PyTorch for `visualize flame`, takes about a minute, and writes to docs/images.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from PIL import Image
 from nersemble_cli.core.synthetic import Recipe, make_benchmark, write_flame_model
 
 HERE = Path(__file__).resolve().parent
-WIDTH = 800  # and height, at most, of what the README shows
+LARGEST = 800  # pixels of a picture's longer side
 
 
 def main() -> None:
     readme = (HERE.parent / "README.md").read_text("utf-8")
-    commands = re.findall(r"^nersemble (visualize .*-o \S+\.png)$", readme, re.MULTILINE)
+    commands = re.findall(r"^(?:\$ )?nersemble (visualize .*-o \S+\.png)\b", readme, re.MULTILINE)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_benchmark(
@@ -46,7 +46,7 @@ def main() -> None:
                 [sys.executable, "-m", "nersemble_cli", *words], cwd=folder, env=environment, check=True
             )
             picture = Image.open(folder / words[-1]).convert("RGB")
-            picture.thumbnail((WIDTH, WIDTH), Image.Resampling.LANCZOS)
+            picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
             target = HERE / "images" / words[-1]
             picture.save(target, optimize=True)
             print(f"{target.relative_to(HERE.parent)}: {target.stat().st_size:,} bytes")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from nersemble_cli.core.scenes.export import Drawing, Frames
 
 SMALLEST, LARGEST = 64, 8192
-VIDEO = ".mp4"
+VIDEO, MODEL = ".mp4", ".ply"
 _DATA, _PICTURE = "Data", "Picture"
 
 
@@ -361,11 +361,11 @@ def _begin(output: Path | None, timestep: int | None = None, frames: str | None 
     """Checks what can be checked before any work is done."""
     from nersemble_cli.cli.output import Output
     from nersemble_cli.core.scenes.display import require, start_probe
-
-    require("pyvista", "vtkmodules")
     from nersemble_cli.core.scenes.export import check_output
 
     suffix = "" if output is None else check_output(output).suffix.lower()
+    if suffix != MODEL:  # which may need no drawing
+        require("pyvista", "vtkmodules")
     if frames is not None and suffix != VIDEO:
         raise UsageError("--frames is for videos.", "Name a video: -o out.mp4, or a single frame: -t 5")
     if timestep is not None and suffix == VIDEO and frames is not None:
