@@ -43,9 +43,14 @@ from nersemble_cli.core.flame.provider import FlameProvider as FlameProvider
 from nersemble_cli.core.flame.tracking import FlameTracking as FlameTracking
 from nersemble_cli.core.inspect.file import inspect_file as inspect_file
 from nersemble_cli.core.inspect.folder import survey as survey
+from nersemble_cli.core.scenes import PictureOptions as PictureOptions
 from nersemble_cli.core.scenes import cameras_scene as cameras_scene
+from nersemble_cli.core.scenes import flame_frames as flame_frames
 from nersemble_cli.core.scenes import flame_scene as flame_scene
+from nersemble_cli.core.scenes import mesh_scene as mesh_scene
+from nersemble_cli.core.scenes import pointcloud_frames as pointcloud_frames
 from nersemble_cli.core.scenes import pointcloud_scene as pointcloud_scene
+from nersemble_cli.core.scenes import turntable_frames as turntable_frames
 from nersemble_cli.core.submission.findings import Finding as Finding
 from nersemble_cli.core.submission.findings import Report as Report
 from nersemble_cli.core.submission.packing import pack as pack
