@@ -8,7 +8,6 @@ any batch of them, and keep float32 and float64 as they are.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nersemble_cli.core.errors import InvalidInputError, unknown_name
+from nersemble_cli.core.formats.documents import read_json
 
 _RIGID_TOLERANCE = 1e-3
 _CALIBRATION_HINT = "Fetch it again with: nersemble download {nvs|mono} -a calibration --overwrite"
@@ -54,12 +54,14 @@ class CameraCalibration:
 def _matrix(value: Any, size: int, name: str, path: Path) -> NDArray[np.float64]:
     try:
         matrix = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"{path}: {name} is no matrix of numbers.", _CALIBRATION_HINT) from error
-    if matrix.shape != (size, size) or not np.isfinite(matrix).all():
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidInputError(f"{path}: {name} is not a matrix of numbers.", _CALIBRATION_HINT) from error
+    # float32, as which it is handed out, holds less than float64.
+    finite = np.abs(matrix) < np.finfo(np.float32).max
+    if matrix.shape != (size, size) or not finite.all():
         raise InvalidInputError(
-            f"{path}: {name} is {matrix.shape} with {np.count_nonzero(~np.isfinite(matrix))} values that are no"
-            f" finite numbers, expected a finite ({size}, {size}).",
+            f"{path}: {name} has shape {matrix.shape} and {np.count_nonzero(~finite)} values that are not finite,"
+            f" expected finite numbers ({size}, {size}).",
             _CALIBRATION_HINT,
         )
     return matrix
@@ -76,33 +78,51 @@ def is_rigid(pose: ArrayLike) -> bool:
     )
 
 
-def load_calibration(path: Path) -> CameraCalibration:
-    """Reads a `camera_params.json`.
+class CameraMatrices(NamedTuple):
+    """What a calibration has for one camera: `world_2_cam` (4, 4) and `intrinsics` (3, 3), float64."""
 
-    Raises `InvalidInputError` if it has not the benchmark's form, a pose is not rigid, or intrinsics are not
-    those of a pinhole camera; FileNotFoundError if it is missing.
+    world_2_cam: NDArray[np.float64]
+    intrinsics: NDArray[np.float64]
+
+
+def read_calibration(path: Path) -> dict[str, CameraMatrices]:
+    """The finite matrices in a `camera_params.json` by serial, whatever transform or camera they stand for.
+
+    Raises `InvalidInputError` if it has not the benchmark's form; FileNotFoundError if it is missing.
     """
     try:
-        document = json.loads(path.read_text("utf-8"))
-        poses, intrinsics = document["world_2_cam"], document["intrinsics"]
-        missing = sorted(poses.keys() ^ intrinsics.keys())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InvalidInputError(f"{path} is not JSON: {error}.", _CALIBRATION_HINT) from error
-    except (KeyError, TypeError, AttributeError) as error:
+        document = read_json(path.read_bytes())
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path} {error.message}.", _CALIBRATION_HINT) from None
+    poses, intrinsics = document.get("world_2_cam"), document.get("intrinsics")
+    if not isinstance(poses, dict) or not isinstance(intrinsics, dict):
         raise InvalidInputError(
-            f"{path} is no calibration: it needs the tables world_2_cam and intrinsics.", _CALIBRATION_HINT
-        ) from error
-    if missing:
+            f"{path} is not a calibration: it needs the tables world_2_cam and intrinsics.", _CALIBRATION_HINT
+        )
+    if missing := sorted(poses.keys() ^ intrinsics.keys()):
         raise InvalidInputError(
             f"{path}: camera {missing[0]} is in only one of world_2_cam and intrinsics.", _CALIBRATION_HINT
         )
+    return {
+        serial: CameraMatrices(
+            _matrix(poses[serial], 4, f"world_2_cam of camera {serial}", path),
+            _matrix(intrinsics[serial], 3, f"intrinsics of camera {serial}", path),
+        )
+        for serial in poses
+    }
+
+
+def load_calibration(path: Path) -> CameraCalibration:
+    """Reads a `camera_params.json`.
+
+    Raises `InvalidInputError` if it does not have the benchmark's form, a pose is not rigid, or intrinsics are not
+    those of a pinhole camera; FileNotFoundError if it is missing.
+    """
     calibration = CameraCalibration(_BySerial(), _BySerial())
-    for serial in poses:
-        pose = _matrix(poses[serial], 4, f"world_2_cam of camera {serial}", path)
-        k = _matrix(intrinsics[serial], 3, f"intrinsics of camera {serial}", path)
+    for serial, (pose, k) in read_calibration(path).items():
         if not is_rigid(pose):
             raise InvalidInputError(
-                f"{path}: world_2_cam of camera {serial} is no rigid transform: determinant"
+                f"{path}: world_2_cam of camera {serial} is not a rigid transform: determinant"
                 f" {np.linalg.det(pose[:3, :3]):.4g} (expected 1), last row {pose[3].tolist()}.",
                 _CALIBRATION_HINT,
             )

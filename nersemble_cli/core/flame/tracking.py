@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nersemble_cli.core.errors import InvalidInputError
+from nersemble_cli.core.formats.npz import read_npz
 
 # The shape of each array; T is the number of frames.
 TRACKING_SHAPES: Mapping[str, tuple[int | str, ...]] = {
@@ -88,23 +88,10 @@ def load_flame_tracking(path: Path, version: int = CURRENT_VERSION) -> FlameTrac
     Warns (UserWarning) of version 1. Raises `InvalidInputError` if an array is missing, pickled, not finite or of
     another shape; FileNotFoundError if the file is missing.
     """
-    arrays: dict[str, NDArray[Any]] = {}
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            if missing := [name for name in TRACKING_SHAPES if name not in archive]:
-                raise InvalidInputError(
-                    f"{path} has no array {', '.join(missing)}; it has {', '.join(archive) or 'none'}.", _HINT
-                )
-            for name in TRACKING_SHAPES:
-                arrays[name] = archive[name]
-    except InvalidInputError:
-        raise
-    except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        # numpy gives a plain array, which is no context manager, for an .npy; and ValueError for a pickle.
-        what = (
-            f"its array {next(n for n in TRACKING_SHAPES if n not in arrays)} cannot be read: " if arrays else ""
-        )
-        raise InvalidInputError(f"{path} is no tracking file: {what}{error}.", _HINT) from error
+        arrays = read_npz(path, TRACKING_SHAPES)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path} is not a FLAME tracking: it {error.message}.", _HINT) from error
     n_frames = len(arrays["expression"]) if arrays["expression"].ndim else 0
     for name, template in TRACKING_SHAPES.items():
         expected = tuple(n_frames if size == "T" else size for size in template)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 import zipfile
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nersemble_cli.core.errors import InvalidInputError
+from nersemble_cli.core.formats.documents import read_json
 from nersemble_cli.core.formats.pcd import read_pcd_header
 from nersemble_cli.core.formats.png import check_png_data
 
@@ -47,7 +47,7 @@ def check_head(name: str, head: bytes) -> None:
         raise InvalidInputError("is empty")
     if head.lstrip(_WHITESPACE)[:1] == b"<":
         raise InvalidInputError(f"is a web page (HTML), not {suffix}")
-    raise InvalidInputError(f"begins with {head[:8]!r}, which is no {suffix}")
+    raise InvalidInputError(f"begins with {head[:8]!r}, unlike any {suffix} file")
 
 
 def check_file(file: BinaryIO, name: str) -> None:
@@ -104,12 +104,7 @@ def _check_mp4(file: BinaryIO) -> None:
 
 
 def _check_json(file: BinaryIO) -> None:
-    try:
-        document = json.loads(file.read().decode("utf-8-sig"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InvalidInputError(f"is not JSON: {error}") from None
-    if not isinstance(document, dict):
-        raise InvalidInputError(f"holds a JSON {type(document).__name__}, expected an object")
+    read_json(file.read())
 
 
 def _check_npz(file: BinaryIO) -> None:

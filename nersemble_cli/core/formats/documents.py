@@ -1,0 +1,24 @@
+"""Untrusted JSON documents."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from nersemble_cli.core.errors import InvalidInputError
+
+
+def read_json(data: bytes) -> dict[str, Any]:
+    """The JSON object in UTF-8, with or without a byte order mark.
+
+    Raises `InvalidInputError` whose message goes on after the file's name ("is not JSON: …").
+    """
+    try:
+        document = json.loads(data.decode("utf-8-sig"))
+    except RecursionError:
+        raise InvalidInputError("is not a JSON document of the benchmark: it is nested too deeply") from None
+    except ValueError as error:  # not UTF-8, not JSON, or a number of too many digits
+        raise InvalidInputError(f"is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise InvalidInputError(f"holds a JSON {type(document).__name__}, expected an object")
+    return document
