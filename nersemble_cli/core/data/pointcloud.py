@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from nersemble_cli.core.errors import InvalidInputError
 from nersemble_cli.core.files import replacing
+from nersemble_cli.core.formats import UNREADABLE_HINT
 from nersemble_cli.core.formats.pcd import read_pcd_header
 
 _PLY_FLOATS = ("x", "y", "z", "nx", "ny", "nz")
 _PLY_COLORS = ("red", "green", "blue")
-_HINT = "It is damaged or incomplete: delete it and run the same `nersemble download` again."
 
 
 class PointCloud(NamedTuple):
@@ -43,11 +43,13 @@ def load_pointcloud(path: Path) -> PointCloud:
         raise
     except Exception as error:
         # The parser lets through whatever its parts raise at a malformed file.
-        raise InvalidInputError(f"{path} is no readable PCD file: {_first_line(error)}.", _HINT) from error
+        raise InvalidInputError(
+            f"{path} cannot be read as a PCD file: {_first_line(error)}.", UNREADABLE_HINT
+        ) from error
     _check_header(path, len(data))
     names = data.dtype.names or ()
     if not {"x", "y", "z"}.issubset(names):
-        raise InvalidInputError(f"{path} has the fields {', '.join(names)}, expected x, y, z.", _HINT)
+        raise InvalidInputError(f"{path} has the fields {', '.join(names)}, expected x, y, z.", UNREADABLE_HINT)
 
     def columns(*fields: str) -> NDArray[np.float32]:
         if not set(fields).issubset(names):
@@ -61,7 +63,9 @@ def load_pointcloud(path: Path) -> PointCloud:
     if "rgb" in names:
         packed = np.ascontiguousarray(data["rgb"])
         if packed.dtype.itemsize != 4:
-            raise InvalidInputError(f"{path}: rgb has {packed.dtype.itemsize} bytes a point, expected 4.", _HINT)
+            raise InvalidInputError(
+                f"{path}: rgb has {packed.dtype.itemsize} bytes a point, expected 4.", UNREADABLE_HINT
+            )
         # 0x00RRGGBB: whatever the type says, the bits are what counts.
         bytes_bgr = packed.view("<u4").view(np.uint8).reshape(-1, 4)
         colors = np.divide(bytes_bgr[:, 2::-1], np.float32(255), dtype=np.float32)
@@ -78,7 +82,7 @@ def _check_header(path: Path, n: int) -> None:
         header = read_pcd_header(file)
     if header.n_points != n or header.width * header.height != n:
         says = f"POINTS {header.n_points}, WIDTH {header.width}, HEIGHT {header.height}"
-        raise InvalidInputError(f"{path}: the header says {says}, but there are {n} points.", _HINT)
+        raise InvalidInputError(f"{path}: the header says {says}, but there are {n} points.", UNREADABLE_HINT)
 
 
 def export_pointcloud(

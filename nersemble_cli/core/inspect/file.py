@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -11,22 +9,27 @@ from typing import Any
 
 import av
 import numpy as np
+from numpy.typing import NDArray
 
 from nersemble_cli.core.benchmarks import FLAME_VERTEX_COUNT
-from nersemble_cli.core.data.cameras import is_rigid
+from nersemble_cli.core.data.cameras import invert_pose, is_rigid, read_calibration
+from nersemble_cli.core.data.pointcloud import load_pointcloud
 from nersemble_cli.core.errors import InvalidInputError, UsageError
-from nersemble_cli.core.formats.npy import read_npy_header
+from nersemble_cli.core.formats import UNREADABLE_HINT
+from nersemble_cli.core.formats.documents import read_json
+from nersemble_cli.core.formats.npy import read_npy, read_npy_header
+from nersemble_cli.core.formats.npz import read_npz_headers
 from nersemble_cli.core.formats.pcd import read_pcd_header
 from nersemble_cli.core.formats.ply import read_ply
 from nersemble_cli.core.formats.png import check_png
 from nersemble_cli.core.formats.sniff import check_file
 from nersemble_cli.core.submission.members import open_zip, sort_members
+from nersemble_cli.core.submission.mesh_checks import LANDMARK_SHAPE
 from nersemble_cli.core.submission.names import recognise
 from nersemble_cli.core.video.reader import open_video
 
 Facts = dict[str, Any]
 
-NOW_LANDMARKS = (7, 3)
 TRACKING_ARRAYS = ("expression", "rotation", "translation", "frames")
 TREE_DEPTH = 2
 
@@ -38,23 +41,19 @@ def inspect_file(path: Path) -> Facts:
     `InvalidInputError` if it cannot be read as what its name says.
     """
     if not path.exists():
-        raise UsageError(f"There is no {path}.", "Give a file, or a benchmark folder; without a PATH: -f FOLDER")
+        raise UsageError(f"Nothing at {path}.", "Give a file, or a benchmark folder; without a PATH: -f FOLDER")
     read = _READERS.get(path.suffix.lower())
     if read is None:
-        raise UsageError(f"{path}: files of type '{path.suffix}' are not known.", f"Known: {', '.join(_READERS)}.")
+        raise UsageError(f"{path}: unknown file type '{path.suffix}'.", f"Known: {', '.join(_READERS)}.")
     try:
         with path.open("rb") as file:
             check_file(file, path.name.lower())
         facts = read(path)
     except InvalidInputError as error:
-        raise InvalidInputError(f"{path} {error.message.removeprefix('it ')}.", _hint(path)) from None
+        if error.message.startswith(str(path)):  # from a reader of the benchmark's data, which words it itself
+            raise
+        raise InvalidInputError(f"{path} {error.message.removeprefix('it ')}.", UNREADABLE_HINT) from None
     return {"path": str(path), "kind": facts.pop("kind"), "bytes": path.stat().st_size, **facts}
-
-
-def _hint(path: Path) -> str:
-    if path.suffix in (".zip", ".ply", ".npy"):
-        return "Make it again, or copy it again."
-    return "Delete it and run nersemble download again."
 
 
 def _video(path: Path) -> Facts:
@@ -80,27 +79,19 @@ def _video(path: Path) -> Facts:
 
 
 def _cameras(path: Path) -> Facts:
-    document = json.loads(path.read_bytes())
-    rows = []
-    try:
-        for serial, pose in document["world_2_cam"].items():
-            world_2_cam = np.array(pose, dtype=np.float64).reshape(4, 4)
-            intrinsics = np.array(document["intrinsics"][serial], dtype=np.float64).reshape(3, 3)
-            rotation, translation = world_2_cam[:3, :3], world_2_cam[:3, 3]
-            rows.append(
-                {
-                    "serial": serial,
-                    "fx": round(float(intrinsics[0, 0]), 2),
-                    "fy": round(float(intrinsics[1, 1]), 2),
-                    "cx": round(float(intrinsics[0, 2]), 2),
-                    "cy": round(float(intrinsics[1, 2]), 2),
-                    "center": [round(float(value), 4) for value in -rotation.T @ translation],
-                    "rigid": is_rigid(world_2_cam),
-                }
-            )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InvalidInputError(f"is no camera_params.json ({type(error).__name__}: {error})") from None
-    not_rigid = [row["serial"] for row in rows if not row["rigid"]]
+    rows = [
+        {
+            "serial": serial,
+            "fx": round(float(intrinsics[0, 0]), 2),
+            "fy": round(float(intrinsics[1, 1]), 2),
+            "cx": round(float(intrinsics[0, 2]), 2),
+            "cy": round(float(intrinsics[1, 2]), 2),
+            "center": _rounded(invert_pose(world_2_cam)[:3, 3]),
+            "rigid": is_rigid(world_2_cam),
+        }
+        for serial, (world_2_cam, intrinsics) in read_calibration(path).items()
+    ]
+    not_rigid = [str(row["serial"]) for row in rows if not row["rigid"]]
     return {
         "kind": "cameras",
         "n_cameras": len(rows),
@@ -111,21 +102,16 @@ def _cameras(path: Path) -> Facts:
 
 
 def _json(path: Path) -> Facts:
-    document = json.loads(path.read_bytes())
+    document = read_json(path.read_bytes())
     if "world_2_cam" in document:
         return _cameras(path)
     return {"kind": "json", "keys": list(document)}
 
 
 def _pointcloud(path: Path) -> Facts:
-    from pypcd4.pypcd4 import PointCloud
-
     with path.open("rb") as file:
         header = read_pcd_header(file)
-    try:
-        points = np.stack([PointCloud.from_path(path).pc_data[axis] for axis in "xyz"], axis=-1)
-    except Exception as error:  # the library raises whatever it meets in a damaged file
-        raise InvalidInputError(f"cannot be read as a point cloud ({type(error).__name__})") from None
+    points = load_pointcloud(path).points
     finite = points[np.isfinite(points).all(axis=1)]
     return {
         "kind": "point cloud",
@@ -134,32 +120,36 @@ def _pointcloud(path: Path) -> Facts:
         "data": header.data,
         "version": header.version,
         "fields": " ".join(header.fields),
-        "minimum": [round(float(value), 4) for value in finite.min(axis=0)] if len(finite) else None,
-        "maximum": [round(float(value), 4) for value in finite.max(axis=0)] if len(finite) else None,
+        **_extent(finite),
         "units": "metres",
     }
 
 
+def _rounded(values: NDArray[Any]) -> list[float]:
+    return [round(float(value), 4) for value in values]
+
+
+def _extent(points: NDArray[Any]) -> Facts:
+    """The corners of the box around finite points (N, 3), None if there are none."""
+    return {
+        "minimum": _rounded(points.min(axis=0)) if len(points) else None,
+        "maximum": _rounded(points.max(axis=0)) if len(points) else None,
+    }
+
+
 def _arrays(path: Path) -> Facts:
-    rows = []
-    try:
-        with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                with archive.open(info) as file:
-                    shape, dtype = read_npy_header(file)  # type: ignore[arg-type]
-                name = info.filename.removesuffix(".npy")
-                rows.append({"array": name, "shape": list(shape), "dtype": str(dtype)})
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
-        raise InvalidInputError(f"is damaged ({error})") from None
-    if damaged:
-        raise InvalidInputError(f"is damaged: the checksum of {damaged} does not fit")
-    shapes = {row["array"]: row["shape"] for row in rows}
-    if not all(name in shapes for name in TRACKING_ARRAYS):
+    headers = read_npz_headers(path)
+    rows = [{"array": n, "shape": list(h.shape), "dtype": str(h.dtype)} for n, h in headers.items()]
+    if not all(name in headers for name in TRACKING_ARRAYS):
         return {"kind": "arrays", "arrays": rows}
     version = 2 if path.stem.endswith("_v2") else 1 if path.stem == "flame2023_tracking" else None
-    n_frames = shapes["frames"][0] if shapes["frames"] else None
-    return {"kind": "FLAME tracking", "version": version, "n_frames": n_frames, "arrays": rows}
+    frames = headers["frames"].shape
+    return {
+        "kind": "FLAME tracking",
+        "version": version,
+        "n_frames": frames[0] if frames else None,
+        "arrays": rows,
+    }
 
 
 def _mesh(path: Path) -> Facts:
@@ -173,8 +163,7 @@ def _mesh(path: Path) -> Facts:
         "flame_topology": n_vertices == FLAME_VERTEX_COUNT,
         "triangles_only": not mesh.has_polygons,
         "n_vertices_not_finite": n_vertices - len(finite),
-        "minimum": [round(float(value), 4) for value in finite.min(axis=0)] if len(finite) else None,
-        "maximum": [round(float(value), 4) for value in finite.max(axis=0)] if len(finite) else None,
+        **_extent(finite),
     }
 
 
@@ -185,18 +174,15 @@ def _array(path: Path) -> Facts:
         "kind": "array",
         "shape": list(shape),
         "dtype": str(dtype),
-        "now_landmarks": shape == NOW_LANDMARKS,
+        "now_landmarks": shape == LANDMARK_SHAPE,
     }
     if dtype.kind not in "fiu":
         return facts
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
-        raise InvalidInputError(f"is damaged ({error})") from None
+    array = read_npy(path.read_bytes())
     facts["finite"] = bool(np.isfinite(array).all())
     if array.size:
         facts |= {"minimum": float(array.min()), "maximum": float(array.max())}
-    if shape == NOW_LANDMARKS:
+    if shape == LANDMARK_SHAPE:
         facts["values"] = [dict(zip("xyz", (round(float(v), 5) for v in row), strict=True)) for row in array]
     return facts
 

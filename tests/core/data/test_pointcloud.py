@@ -117,20 +117,20 @@ def test_an_organized_cloud_has_all_its_points(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "no readable PCD"),
-        (b"<html>404 not found</html>\n" * 3, "no readable PCD"),
-        (BY_PCL[:-20], "no readable PCD"),
+        (b"", "cannot be read as a PCD"),
+        (b"<html>404 not found</html>\n" * 3, "cannot be read as a PCD"),
+        (BY_PCL[:-20], "cannot be read as a PCD"),
         (BY_PCL[: BY_PCL.index("-1.5")], "POINTS 3.*but there are 2 points"),
         (BY_PCL.replace("POINTS 3", "POINTS 4"), "POINTS 4.*but there are 3 points"),
         (BY_PCL.replace("WIDTH 3", "WIDTH 7"), "WIDTH 7.*but there are 3 points"),
         (BY_PCL.replace("FIELDS x y z", "FIELDS a b c"), "expected x, y, z"),
-        (_binary()[:-100], "no readable PCD"),
-        (_binary(1000, "binary_compressed")[:-100], "no readable PCD"),
+        (_binary()[:-100], "cannot be read as a PCD"),
+        (_binary(1000, "binary_compressed")[:-100], "cannot be read as a PCD"),
         (
             _binary().replace(b"POINTS 200", b"POINTS 900").replace(b"WIDTH 200", b"WIDTH 900"),
             "there are 200 points",
         ),
-        (_binary().replace(b"POINTS 200", b"POINTS -5"), "no readable PCD"),
+        (_binary().replace(b"POINTS 200", b"POINTS -5"), "cannot be read as a PCD"),
         (_binary().replace(b"POINTS 200", b"POINTS 99999999999999"), "PCD|but there are"),
         (_binary(1000, "binary_compressed").replace(b"POINTS 1000", b"POINTS 1001"), "PCD|but there are"),
     ],
@@ -139,7 +139,7 @@ def test_a_damaged_file_is_refused_with_the_reason(tmp_path: Path, data: str | b
     path = _write(tmp_path, data)
     with pytest.raises(InvalidInputError, match=message) as error:
         load_pointcloud(path)
-    assert str(path) in str(error.value) and "nersemble download" in str(error.value)
+    assert str(path) in str(error.value) and "inspect --verify" in str(error.value)
 
 
 def test_the_exported_ply_has_points_normals_and_colours(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_png_of_impossible_size_is_refused(tmp_path: Path) -> None:
     whole = made_up.png(np.zeros((9, 9, 3), np.uint8))
     header = b"IHDR" + b"\xff" * 8 + whole[24:29]
     (tmp_path / "a.png").write_bytes(whole[:12] + header + zlib.crc32(header).to_bytes(4, "big") + whole[33:])
-    with pytest.raises(InvalidInputError, match="bytes of pixels"):
+    with pytest.raises(InvalidInputError, match="too large for a frame"):
         check_png(tmp_path / "a.png", inflate=True)
 
 
@@ -96,3 +96,11 @@ def test_psnr_of_a_known_difference() -> None:
     a = np.zeros((4, 4, 3), np.uint8)
     assert psnr(a, a + 1) == pytest.approx(48.1308, abs=1e-4)
     assert psnr(a, a) == float("inf")
+
+
+def test_a_small_file_is_not_unpacked_to_gigabytes(tmp_path: Path) -> None:
+    whole = made_up.png(np.zeros((9, 9, 3), np.uint8))
+    header = b"IHDR" + (30_000).to_bytes(4, "big") * 2 + whole[24:29]
+    (tmp_path / "a.png").write_bytes(whole[:12] + header + zlib.crc32(header).to_bytes(4, "big") + whole[33:])
+    with pytest.raises(InvalidInputError, match="30000×30000 pixels"):
+        read_rgb(tmp_path / "a.png")
