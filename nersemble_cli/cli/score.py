@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 LONG_WORK = 30  # seconds, from which on an estimate is shown
 _WHAT, _HOW, _OUT = options.SELECTION, "How it is scored", "What is written"
-_NAMES = {"psnr": "PSNR", "ssim": "SSIM", "ms_ssim": "MS-SSIM", "lpips": "LPIPS", "jod": "JOD", "mse": "MSE"}
-_DIGITS = {"psnr": 2, "jod": 3, "mse": 6}
-
 RendersArgument = Annotated[
     Path,
     typer.Argument(metavar="RENDERS", help="A folder as `pack` reads it, or a zip of videos.", show_default=False),
@@ -449,42 +446,34 @@ def _show_plan(output: Output, score: Score, jobs: Sequence[Job], plan: Plan) ->
     })  # fmt: skip
 
 
-def _number(name: str, value: float | None) -> str:
-    return "–" if value is None else f"{value:.{_DIGITS.get(name, 4)}f}"
-
-
 def _show(output: Output, score: Score, wanted: _Wanted) -> list[str]:
     """Shows the result; returns in which metrics it is worse than asked."""
     from nersemble_cli.cli.output import plain_table
     from nersemble_cli.core.score.document import LOWER_IS_BETTER, NOTICE
+    from nersemble_cli.core.score.report import NAMES, change, number
 
     output.print(NOTICE, style="bold")
     output.print()
     videos = sorted(score.videos, key=lambda video: video.path)
     mean, frame_mean = score.mean(), score.mean(frame_means=True)
-    names = [name for name in _NAMES if any(name in video.summary()[0] for video in videos)]
+    names = [name for name in NAMES if any(name in video.summary()[0] for video in videos)]
     if videos:
         table = plain_table(
-            "video", ">frames", *(f">{_NAMES[name]}" for name in names), ">PSNR over frames", ">worst frame"
+            "video", ">frames", *(f">{NAMES[name]}" for name in names), ">PSNR over frames", ">worst frame"
         )
         for video in videos:
             batches, means = video.summary()
             worst = video.worst()
             frames = f"{len(video.frames):,}{' of a part' if video.incomplete else ''}"
             last = "" if worst is None else f"{int(worst['timestep'])}"
-            values = (_number(name, batches.get(name)) for name in names)
-            table.add_row(video.path, frames, *values, _number("psnr", means.get("psnr")), last)
+            values = (number(name, batches.get(name)) for name in names)
+            table.add_row(video.path, frames, *values, number("psnr", means.get("psnr")), last)
         if len(videos) > 1:
-            cells = (_number(n, mean.get(n)) for n in names)
-            table.add_row(
-                "mean over videos", "", *cells, _number("psnr", frame_mean.get("psnr")), "", style="bold"
-            )
+            cells = (number(n, mean.get(n)) for n in names)
+            table.add_row("mean over videos", "", *cells, number("psnr", frame_mean.get("psnr")), "", style="bold")
         if wanted.baseline:
             before = wanted.baseline.mean()
-            changes = (
-                f"{mean[n] - before[n]:+.{_DIGITS.get(n, 4)}f}" if n in mean and n in before else "–"
-                for n in names
-            )
+            changes = (change(n, mean[n] - before[n]) if n in mean and n in before else "–" for n in names)
             table.add_row("change to the baseline", "", *changes, "", "")
         output.table(table)
         output.print(
@@ -499,7 +488,7 @@ def _show(output: Output, score: Score, wanted: _Wanted) -> list[str]:
         if found is None or (found > value if name in LOWER_IS_BETTER else found < value):
             sign = "≤" if name in LOWER_IS_BETTER else "≥"
             missed.append(name)
-            output.print(f"Missed: {name} {sign} {value:g}, it is {_number(name, found)}.", style="bold red")
+            output.print(f"Missed: {name} {sign} {value:g}, it is {number(name, found)}.", style="bold red")
     if score.incomplete:
         output.print("Incomplete: it was interrupted.", style="bold red")
     elif score.failed:
@@ -527,14 +516,22 @@ def _write(output: Output, score: Score, jobs: Sequence[Job], wanted: _Wanted) -
     """Writes the files that were asked for, each of them whole or not at all."""
     from nersemble_cli.core.files import scratch_folder
     from nersemble_cli.core.score.document import dumps, to_csv
+    from nersemble_cli.core.score.report import make_page, write_video
 
     files: dict[Path, Callable[[Path], Any]] = {}
     if wanted.csv:
         files[wanted.csv] = lambda path: path.write_text(to_csv(score.videos), "utf-8")
     if wanted.report and wanted.report.suffix.lower() == ".json":
         files[wanted.report] = lambda path: path.write_text(dumps(score.as_json()), "utf-8")
+    if wanted.report and wanted.report.suffix.lower() == ".html":
+        files[wanted.report] = lambda path: path.write_text(
+            make_page(score, jobs, wanted.worst, wanted.baseline), "utf-8"
+        )
+    done = [job for job in jobs if job.path not in score.failed]
+    if wanted.report and wanted.report.suffix.lower() == ".mp4" and done:
+        files[wanted.report] = lambda path: write_video(path, done, progress)
     for target, write in files.items():
-        with scratch_folder(target) as scratch:
+        with scratch_folder(target) as scratch, output.progress() as progress:
             write(scratch / target.name)
             (scratch / target.name).replace(target)
         output.note(f"Written: {target}")

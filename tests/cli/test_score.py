@@ -224,3 +224,15 @@ def test_any_two_videos_can_be_compared(run: Run, synthetic: Path, renders: Path
     same = json.loads(run("score", "pair", truth, truth, "--json", *BASE).out)
     assert same["videos"][0]["identical"] is True
     assert same["videos"][0]["metrics"]["psnr"] is None
+
+
+@pytest.mark.slow
+def test_a_report_and_a_video_are_written(run: Run, synthetic: Path, renders: Path, tmp_path: Path) -> None:
+    report, video = tmp_path / "report.html", tmp_path / "side.mp4"
+    result = run("score", "nvs", renders, "-f", synthetic, *BASE, "-o", report, "--worst", "2")
+    assert result.status == 0
+    assert report.read_text().count("data:image/jpeg") == 6
+    assert run("score", "nvs", renders, "-f", synthetic, *BASE, "-o", report).status == 2
+    assert run("score", "nvs", renders, "-f", synthetic, *BASE, "-o", video, "-c", SERIAL).status == 0
+    assert video.stat().st_size > 1000
+    assert {path.name for path in tmp_path.iterdir() if path.name != "home"} == {"report.html", "side.mp4"}
