@@ -3,10 +3,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
 import threading
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -240,6 +242,23 @@ def test_a_bug_in_one_check_leaves_the_others(
     monkeypatch.setattr(validation, name, check_or_fail)
     report = check(tmp_path, made_up.SUBMISSIONS[task](), made_up.write_metadata(tmp_path / "nb"))
     assert [(f.code, f.path, "list index" in f.message) for f in report.findings] == [(code, broken, True)]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="needs Unix signals")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("seconds", [0.5, 1, 1.5])
+def test_an_interruption_is_no_verdict(number: int, status: int, seconds: float, tmp_path: Path) -> None:
+    path = made_up.write_zip(tmp_path / "svfr.zip", made_up.svfr())
+    command = [sys.executable, "-m", "nersemble_cli", "validate", str(path)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(seconds)
+    process.send_signal(number)
+    out, _ = process.communicate(timeout=30)
+    # It may have been too quick, or not have begun; but a good zip is never called a bad one.
+    assert process.returncode in (status, -number, 0)
+    assert "not a valid" not in out
 
 
 def test_meshes_are_checked_where_no_signal_is_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -182,6 +182,21 @@ def _from_server(benchmark: Benchmark, url: str) -> dict[Sequence, int]:
         raise InvalidInputError(f"what the server sent {error.message}") from None
 
 
+def _contradictions(benchmark: VideoBenchmark, told: Mapping[Sequence, int], path: Path) -> list[str]:
+    """A warning if a file's frame counts are not those of the benchmark, where these are known exactly."""
+    differing = [
+        f"{participant} {sequence} has {told[participant, sequence]} frames there, {n} in the benchmark"
+        for (participant, sequence), n in benchmark.n_frames.items()
+        if told.get((participant, sequence), n) != n
+    ]
+    if not differing:
+        return []
+    return [
+        f"Warning: {path} differs from the benchmark's own frame counts: {'; '.join(differing)}."
+        f" If it is outdated, download it again: nersemble download {benchmark.name} -a calibration"
+    ]
+
+
 def frame_counts(benchmark: VideoBenchmark, folder: Path | None = None, url: str | None = None) -> FrameCounts:
     """The frame counts of the sequences to be rendered, each from the first source that knows it.
 
@@ -202,9 +217,12 @@ def frame_counts(benchmark: VideoBenchmark, folder: Path | None = None, url: str
     if folder is not None:
         try:
             path = metadata_path(benchmark, folder)
-            take(load_metadata(benchmark, folder), str(path))
+            told = load_metadata(benchmark, folder)
+            take(told, str(path))
             if is_made_up(benchmark, folder):
                 notes.append(f"The benchmark in {folder} is made up: results made from it must not be uploaded.")
+            else:
+                notes += _contradictions(benchmark, told, path)
         except (InvalidInputError, OSError) as error:
             notes.append(f"Not used: {error}")
         if wanted - counts.keys():

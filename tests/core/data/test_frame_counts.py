@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,3 +120,21 @@ def test_certificates_that_are_missing_end_no_offline_work(monkeypatch: pytest.M
     counts = frame_counts(NVS, None, "https://127.0.0.1:9/s3cret")
     assert counts.get(388, "GLASSES") == 1118
     assert "The CA bundle in REQUESTS_CA_BUNDLE does not exist" in counts.notes[0]
+
+
+def test_metadata_that_contradicts_the_benchmark_is_used_with_a_warning(tmp_path: Path) -> None:
+    counts = frame_counts(NVS, made_up.write_metadata(tmp_path, 12))
+    assert counts.get(388, "GLASSES") == 12
+    (note,) = counts.notes
+    assert note.startswith("Warning") and "388 GLASSES has 12 frames there, 1118 in the benchmark" in note
+
+
+def test_metadata_that_agrees_with_the_benchmark_needs_no_warning(tmp_path: Path) -> None:
+    document = {
+        "sequences": {
+            str(p): {"sequence_name": s, "timesteps": list(range(n))} for (p, s), n in NVS.n_frames.items()
+        }
+    }
+    (tmp_path / "nvs").mkdir()
+    (tmp_path / "nvs" / "metadata.json").write_text(json.dumps(document))
+    assert frame_counts(NVS, tmp_path).notes == ()
