@@ -68,6 +68,11 @@ _HOMES = {
     ),
     "nersemble_cli.core.submission.findings": ("Finding", "Report"),
     "nersemble_cli.core.submission.packing": ("pack",),
+    "nersemble_cli.core.submission.reader": (
+        "MonoFlameAvatarSubmissionDataReader",
+        "NVSSubmissionDataReader",
+        "SVFRSubmissionDataReader",
+    ),
     "nersemble_cli.core.submission.validation": ("validate_submission",),
     "nersemble_cli.core.submission.writer": (
         "MonoFlameAvatarSubmissionDataWriter",

@@ -54,6 +54,9 @@ from nersemble_cli.core.scenes import turntable_frames as turntable_frames
 from nersemble_cli.core.submission.findings import Finding as Finding
 from nersemble_cli.core.submission.findings import Report as Report
 from nersemble_cli.core.submission.packing import pack as pack
+from nersemble_cli.core.submission.reader import MonoFlameAvatarSubmissionDataReader as MonoFlameAvatarSubmissionDataReader
+from nersemble_cli.core.submission.reader import NVSSubmissionDataReader as NVSSubmissionDataReader
+from nersemble_cli.core.submission.reader import SVFRSubmissionDataReader as SVFRSubmissionDataReader
 from nersemble_cli.core.submission.validation import validate_submission as validate_submission
 from nersemble_cli.core.submission.writer import MonoFlameAvatarSubmissionDataWriter as MonoFlameAvatarSubmissionDataWriter
 from nersemble_cli.core.submission.writer import NVSSubmissionDataWriter as NVSSubmissionDataWriter

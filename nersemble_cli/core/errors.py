@@ -53,8 +53,21 @@ class Cancelled(NersembleError):
 
 
 def unknown_name(kind: str, value: object, valid: Iterable[object]) -> UsageError:
-    """The error for a name that is not one of `valid`, which it lists."""
-    return UsageError(f"Unknown {kind} '{value}'.", f"Valid: {', '.join(str(v) for v in valid)}.")
+    """The error for a name that is not one of `valid`. It proposes the nearest one and lists them all."""
+    names = [str(v) for v in valid]
+    near = _nearest(str(value), names)
+    hint = f"Did you mean {near}? " if near else ""
+    return UsageError(f"Unknown {kind} '{value}'.", f"{hint}Valid: {', '.join(names)}.")
+
+
+def _nearest(value: str, names: Sequence[str]) -> str | None:
+    """The name that differs from `value` only in case or punctuation, or by a slip of the keyboard."""
+    import difflib  # only errors need it, and every start would pay for it
+
+    plain = {"".join(c for c in name.casefold() if c.isalnum()): name for name in reversed(names)}
+    wanted = "".join(c for c in value.casefold() if c.isalnum())
+    close = difflib.get_close_matches(wanted, plain, n=1) if wanted else []
+    return plain[close[0]] if close else None
 
 
 def listing(items: Sequence[object], limit: int = 5) -> str:

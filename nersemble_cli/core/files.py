@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import shutil
@@ -14,6 +15,8 @@ from filelock import FileLock, Timeout
 
 from nersemble_cli.core.errors import UsageError
 from nersemble_cli.core.platform import CAN_REMOVE_OPEN_FILES, OPEN_AS_BYTES
+
+_OWNER = "owner.lock"
 
 
 def check_target(path: Path, overwrite: bool) -> Path:
@@ -43,13 +46,36 @@ def check_target(path: Path, overwrite: bool) -> Path:
 
 @contextmanager
 def scratch_folder(target: Path) -> Iterator[Path]:
-    """A folder for temporary files beside `target`, on its file system; removed whatever happens."""
+    """A folder for temporary files beside `target`, on its file system, which is removed at the end.
+
+    Those that killed processes left beside the same target are removed, too.
+    """
+    _remove_abandoned(target)
     folder = target.parent / f".{target.name}.{secrets.token_hex(4)}.tmp"
     folder.mkdir()
+    lock = FileLock(folder / f"{_OWNER}.new", thread_local=False)
+    with suppress(OSError, NotImplementedError):  # a file system without locks
+        lock.acquire(blocking=False)
+        if os.name != "nt":
+            # Others look only at the final name, which therefore is never there without the lock.
+            (folder / f"{_OWNER}.new").rename(folder / _OWNER)
     try:
         yield folder
     finally:
+        if os.name == "nt":
+            lock.release()
         shutil.rmtree(folder, ignore_errors=True)
+        lock.release()
+
+
+def _remove_abandoned(target: Path) -> None:
+    """Removes the scratch folders of `target` whose owners no longer hold their locks."""
+    for owner in target.parent.glob(f".{glob.escape(target.name)}.*.tmp/{_OWNER}"):
+        lock = FileLock(owner, thread_local=False)
+        with suppress(OSError, NotImplementedError, Timeout):
+            lock.acquire(blocking=False)
+            shutil.rmtree(owner.parent, ignore_errors=True)
+            lock.release()
 
 
 def free_space(path: Path) -> int:

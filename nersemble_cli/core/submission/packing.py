@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nersemble_cli.core import settings
 from nersemble_cli.core.benchmarks import Benchmark, VideoBenchmark, get_benchmark
 from nersemble_cli.core.data.frame_counts import FrameCounts, frame_counts
-from nersemble_cli.core.errors import EncodingError, InvalidInputError, NersembleError
+from nersemble_cli.core.errors import EncodingError, InvalidInputError, NersembleError, UsageError
 from nersemble_cli.core.files import check_target, replace_file, scratch_folder
 from nersemble_cli.core.formats.png import psnr
 from nersemble_cli.core.platform import cpu_count
@@ -86,6 +86,10 @@ def pack(
     """
     progress = progress or NullProgress()
     benchmark = get_benchmark(benchmark_name)
+    if not zip_path.suffix and not zip_path.is_dir():
+        zip_path = zip_path.with_name(f"{zip_path.name}.zip")
+    elif zip_path.suffix.lower() != ".zip" and not zip_path.is_dir():
+        raise UsageError(f"{zip_path} does not end in .zip.", f"Use {zip_path.with_suffix('.zip')}.")
     target = check_target(zip_path, overwrite)
     counts = FrameCounts({}, {}, ())
     if isinstance(benchmark, VideoBenchmark):
@@ -110,6 +114,8 @@ def pack(
         report = check_zip(part, benchmark, lambda _: counts, progress=progress, checked=checked)
         report.submission = str(zip_path)
         report.notes = renders.report.notes
+        # Of what is wrong with names, nothing is left in the zip.
+        report.findings += [finding for finding in renders.report.findings if finding.code == "frame_gap"]
         if allow_incomplete:
             demote(report, INCOMPLETE)
         packed.report = report

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import os
+import secrets
 import shutil
+import signal
+import sys
+import threading
 import warnings
+import weakref
 import zipfile
 from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -25,6 +32,7 @@ from nersemble_cli.core.benchmarks import (
 from nersemble_cli.core.errors import InvalidInputError
 from nersemble_cli.core.files import check_target, replace_file, scratch_folder
 from nersemble_cli.core.formats.ply import Mesh, mesh_to_ply
+from nersemble_cli.core.platform import signals
 from nersemble_cli.core.submission.findings import Finding, has_errors
 from nersemble_cli.core.submission.members import CHUNK
 from nersemble_cli.core.submission.mesh_checks import (
@@ -64,14 +72,41 @@ def write_zip(path: Path, files: Mapping[str, Path], consume: Container[str] = (
                 file.unlink()
 
 
-class _SubmissionDataWriter:
-    """Collects the files of a submission beside the zip, which it becomes when the `with` block ends well.
+_open_writers: weakref.WeakSet[_SubmissionDataWriter] = weakref.WeakSet()
+_handlers: dict[int, Any] = {}
 
-    If the block ends with an exception, nothing is written and an older zip stays as it is.
+
+def _watch_exit(writer: _SubmissionDataWriter) -> None:
+    """Makes sure that a writer is finished when the program ends, also by SIGTERM or SIGHUP."""
+    _open_writers.add(writer)
+    if threading.current_thread() is threading.main_thread():
+        for number in signals("SIGTERM", "SIGHUP"):
+            if signal.getsignal(number) is signal.SIG_DFL:
+                _handlers[number] = signal.signal(number, lambda n, _: sys.exit(128 + n))
+
+
+def _unwatch_exit(writer: _SubmissionDataWriter) -> None:
+    _open_writers.discard(writer)
+    if not _open_writers and threading.current_thread() is threading.main_thread():
+        while _handlers:
+            signal.signal(*_handlers.popitem())
+
+
+@atexit.register
+def _finish_open_writers() -> None:
+    for writer in list(_open_writers):
+        writer._finish_unclosed()
+
+
+class _SubmissionDataWriter:
+    """Collects the files of a submission beside the zip, and writes the zip at the end of the `with` block.
+
+    If the block ends with an exception, nothing is written and an older zip stays as it is. Without a `with`
+    block, call `close`. A writer that is never closed is finished when it is collected or the program ends.
     """
 
     def __init__(self, zip_path: str | Path) -> None:
-        """Prepares to write `zip_path`, replacing an older one at the end, as the official toolkit does.
+        """Prepares to write `zip_path`. An older file there is replaced at the end, as in the official toolkit.
 
         Raises `UsageError` if the folder does not exist or cannot be written to.
         """
@@ -79,6 +114,8 @@ class _SubmissionDataWriter:
         self._stack = ExitStack()
         self._scratch = self._stack.enter_context(scratch_folder(self._zip_path))
         self._files: dict[str, Path] = {}
+        self._process = os.getpid()
+        _watch_exit(self)
 
     def _expected(self) -> list[str]:
         """The names without which the submission is incomplete."""
@@ -99,6 +136,10 @@ class _SubmissionDataWriter:
 
         Raises `InvalidInputError` if nothing was added; an older zip stays as it is then.
         """
+        self._close(self._zip_path)
+
+    def _close(self, target: Path) -> None:
+        _unwatch_exit(self)
         with self._stack:
             if not self._scratch.exists():
                 return  # closed before
@@ -106,18 +147,42 @@ class _SubmissionDataWriter:
                 raise InvalidInputError(f"Nothing was added, so {self._zip_path} was not written.")
             part = self._scratch / "submission.zip"
             write_zip(part, self._files, consume=self._files)
-            replace_file(part, self._zip_path)
-        missing = [name for name in self._expected() if name not in self._files]
-        if missing:
+            replace_file(part, target)
+        if missing := self._missing():
             warnings.warn(
-                f"{self._zip_path} lacks {len(missing)} files, the first is {missing[0]}. "
-                f"See all: nersemble validate {self._zip_path}",
+                f"{target} lacks {len(missing)} files, the first is {missing[0]}. "
+                f"See all: nersemble validate {target}",
                 SubmissionIncompleteWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
+    def _missing(self) -> list[str]:
+        return [name for name in self._expected() if name not in self._files]
+
+    def _finish_unclosed(self) -> None:
+        """Writes what was added to a writer that nobody closed; only a complete zip replaces an older file."""
+        if os.getpid() != self._process or not self._scratch.exists():
+            return  # closed before, or a forked child's copy
+        if not self._files:
+            self.discard()
+            return
+        target = self._zip_path
+        if target.exists() and self._missing():
+            target = target.with_name(f"{target.stem}.unclosed-{secrets.token_hex(2)}{target.suffix}")
+        try:
+            self._close(target)
+        finally:
+            what = f"The writer of {self._zip_path} was never closed: use `with`, or call close()."
+            where = f"What was added is in {target}." if target.exists() else "What was added is lost."
+            warnings.warn(f"{what} {where}", SubmissionIncompleteWarning, stacklevel=2)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_process"):  # otherwise it could not be opened
+            self._finish_unclosed()
+
     def discard(self) -> None:
-        """Gives up: removes what was collected, leaves an older zip as it is."""
+        """Removes what was added without writing a zip. An older zip stays as it is."""
+        _unwatch_exit(self)
         self._stack.close()
 
     def __enter__(self) -> Self:
@@ -244,7 +309,7 @@ def _as_array(what: str, values: Any, shape: tuple[int | None, ...], kinds: str)
     try:
         array = np.asarray(values)
     except ValueError as error:
-        raise InvalidInputError(f"{what} are no array: {error}.") from error
+        raise InvalidInputError(f"{what} are not an array: {error}.") from error
     fits = array.ndim == len(shape) and all(
         n > 0 if wanted is None else n == wanted for n, wanted in zip(array.shape, shape, strict=True)
     )

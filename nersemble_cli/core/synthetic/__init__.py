@@ -6,7 +6,6 @@
 
 from nersemble_cli.core.synthetic.benchmark import Recipe as Recipe
 from nersemble_cli.core.synthetic.benchmark import make_benchmark as make_benchmark
-from nersemble_cli.core.synthetic.benchmark import png as png
 from nersemble_cli.core.synthetic.benchmark import render_frames as render_frames
 from nersemble_cli.core.synthetic.benchmark import render_view as render_view
 from nersemble_cli.core.synthetic.head import write_flame_model as write_flame_model

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import struct
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from nersemble_cli.core.benchmarks import (
     get_benchmark,
 )
 from nersemble_cli.core.flame.tracking import FlameTracking, euler_xyz_to_matrix
+from nersemble_cli.core.formats.png import encode_png
 from nersemble_cli.core.platform import cpu_count
 from nersemble_cli.core.synthetic.head import make_flame_model, make_look
 from nersemble_cli.core.synthetic.render import make_rig, render, shade, vertex_normals
@@ -202,20 +201,6 @@ def write_pcd(
     cloud.save(path, PcdEncoding[encoding.upper()])
 
 
-def png(rgb: NDArray[np.uint8]) -> bytes:
-    """(H, W, 3) uint8 as a PNG file. Format: ISO/IEC 15948."""
-    height, width, _ = rgb.shape
-    rows = np.zeros((height, 1 + 3 * width), np.uint8)  # each row begins with the number of its filter, none
-    rows[:, 1:] = rgb.reshape(height, -1)
-
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    data = zlib.compress(rows.tobytes(), 3)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
-
-
 @dataclass(frozen=True)
 class _Video:
     benchmark: VideoBenchmark
@@ -272,7 +257,12 @@ def _metadata(benchmark: VideoBenchmark, recipe: Recipe) -> Any:
 
 def _write_tracking(folder: Path, participant: int, sequence: str, recipe: Recipe) -> None:
     tracking = make_tracking(participant, sequence, recipe.n_frames)
-    arrays = {name: value for name, value in vars(tracking).items() if name != "version"}
+    # In the types that the server's files have.
+    arrays: dict[str, Any] = {
+        name: value if value.dtype.kind == "i" else value.astype(np.float32)
+        for name, value in vars(tracking).items()
+        if isinstance(value, np.ndarray)
+    }
     place = MONO.asset("flame2023_tracking_v2").path.format(participant=participant, sequence=sequence)
     path = folder / MONO.folder / place
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -341,7 +331,7 @@ def _write_images(folder: Path, benchmark: MeshBenchmark, participant: int, n_im
         path.parent.mkdir(parents=True, exist_ok=True)
         still = Recipe(n_frames=key.timestep + 1, scale=recipe.scale)
         rgb, _ = render_view(benchmark, participant, key.sequence, key.timestep, key.serial, still)
-        path.write_bytes(png(rgb))
+        path.write_bytes(encode_png(rgb))
 
 
 def render_frames(

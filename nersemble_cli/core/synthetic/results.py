@@ -10,8 +10,9 @@ import numpy as np
 
 from nersemble_cli.core.benchmarks import MeshBenchmark, MeshSlot, VideoBenchmark, VideoSlot
 from nersemble_cli.core.formats.ply import mesh_to_ply
+from nersemble_cli.core.formats.png import encode_png
 from nersemble_cli.core.platform import cpu_count
-from nersemble_cli.core.synthetic.benchmark import Recipe, png, render_frames
+from nersemble_cli.core.synthetic.benchmark import Recipe, render_frames
 from nersemble_cli.core.synthetic.head import make_flame_model
 from nersemble_cli.core.threads import in_threads
 from nersemble_cli.core.video.encode import encode_video
@@ -25,7 +26,7 @@ def write_renders(folder: Path, benchmark: VideoBenchmark, recipe: Recipe) -> Pa
         target.mkdir(parents=True)
         frames = render_frames(benchmark, slot.participant, slot.sequence, slot.serial, recipe)
         for timestep, frame in enumerate(frames):
-            (target / f"{timestep:05d}.png").write_bytes(png(frame))
+            (target / f"{timestep:05d}.png").write_bytes(encode_png(frame))
 
     for _ in in_threads(lambda slot, _: write(slot), benchmark.slots, cpu_count()):
         pass

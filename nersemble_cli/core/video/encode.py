@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
+import signal
 import subprocess
 import tempfile
-from collections.abc import Iterable
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,12 +19,13 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from nersemble_cli.core.errors import EncodingError, InvalidInputError
+from nersemble_cli.core.errors import Cancelled, EncodingError, InvalidInputError
 from nersemble_cli.core.platform import without_ctrl_c
 from nersemble_cli.core.threads import Cancel
 from nersemble_cli.core.video import file_url
 
 CRF = 14
+STALLED_AFTER = 120  # seconds without any progress
 _LAST_WORDS = 600
 _JPEG_QUANTIZER = "2"  # the finest of FFmpeg's encoder
 
@@ -95,34 +101,92 @@ def encode_video(
             bufsize=0,
             **without_ctrl_c(),
         )
+        watchdog = _Watchdog(process, path, cancel)
         try:
             assert process.stdin is not None
             try:
                 for frame in frames:
                     cancel.check()
                     _check_frame(frame, n, width, height)
-                    _write_all(process.stdin, frame)
+                    with watchdog.waiting():
+                        _write_all(process.stdin, frame)
                     n += 1
                 process.stdin.close()
                 if n == 0:
                     raise InvalidInputError("There are no frames to encode.")
             except BrokenPipeError:
                 pass  # ffmpeg has ended too early; its exit status and last words tell why
-            while process.poll() is None:
-                cancel.check()
-                try:
-                    process.wait(0.2)
-                except subprocess.TimeoutExpired:
-                    continue
+            with watchdog.waiting():
+                process.wait()
         finally:
-            process.kill()
+            watchdog.stop()
+            _kill(process)
             process.wait()
             if process.stdin and not process.stdin.closed:
                 process.stdin.close()
+        cancel.check()
+        if watchdog.has_stalled:
+            message = f"ffmpeg made no progress for {STALLED_AFTER} seconds after {n} frames, so it was ended."
+            raise EncodingError(message, "Try again with fewer workers (-j 1), or with another ffmpeg on PATH.")
         if process.returncode != 0:
             stderr.seek(0)
             raise _encoding_error(process.returncode, n, stderr.read().decode(errors="replace"))
     return n
+
+
+class _Watchdog:
+    """Ends ffmpeg when the work is cancelled, or when we wait for it and neither its input nor its output moves.
+
+    A write to a pipe that nobody reads cannot be given up otherwise.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], output: Path, cancel: Cancel) -> None:
+        self._process, self._output, self._cancel = process, output, cancel
+        self._since: float | None = None
+        self._over = threading.Event()
+        self.has_stalled = False
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """While the block runs, ffmpeg must make progress."""
+        self._since = time.monotonic()
+        try:
+            yield
+        finally:
+            self._since = None
+
+    def stop(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        size = -1
+        moved = time.monotonic()
+        while not self._over.wait(0.2):
+            try:
+                self._cancel.check()
+            except Cancelled:
+                _kill(self._process)
+                return
+            since = self._since
+            written = self._output.stat().st_size if self._output.exists() else 0
+            if written != size:
+                size, moved = written, time.monotonic()
+            if since is not None and time.monotonic() - max(since, moved) > STALLED_AFTER:
+                self.has_stalled = True
+                _kill(self._process)
+                return
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Ends ffmpeg and whatever it has started, which share a process group."""
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError, PermissionError):
+            if process.returncode is None:  # otherwise the number may belong to somebody else by now
+                os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
 
 
 def encode_jpeg(rgb: NDArray[np.uint8]) -> bytes:

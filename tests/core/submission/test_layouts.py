@@ -8,7 +8,6 @@ from nersemble_cli.core.benchmarks import MONO, NVS, VideoSlot
 from nersemble_cli.core.data.frame_counts import FrameCounts
 from nersemble_cli.core.errors import UsageError
 from nersemble_cli.core.submission.renders import scan
-from nersemble_cli.core.synthetic import png
 from tests import made_up
 
 SLOT = VideoSlot(388, "GLASSES", "222200037")
@@ -137,6 +136,6 @@ def test_frame_is_read_as_rgb(tmp_path: Path) -> None:
     picture = made_up.head_frame(MONO, 0)
     path = tmp_path / "388/GLASSES/cam_222200037/0.png"
     path.parent.mkdir(parents=True)
-    path.write_bytes(png(picture))
+    path.write_bytes(made_up.png(picture))
     (video,) = scan(NVS, tmp_path, COUNTS).videos
     assert (video.read(0) == picture).all()

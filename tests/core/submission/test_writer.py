@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import gc
+import os
+import subprocess
+import sys
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -24,6 +28,7 @@ from nersemble_cli.core.benchmarks import MONO, NVS, SVFR
 from nersemble_cli.core.formats.ply import read_ply
 from nersemble_cli.core.submission.writer import SubmissionIncompleteWarning, write_zip
 from tests import made_up
+from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -206,3 +211,66 @@ def test_zip_has_the_same_bytes_for_the_same_files(
     with zipfile.ZipFile(folder / "a.zip") as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == contents
     assert not any(path.exists() for path in files.values())
+
+
+_SCRIPT = """
+import numpy as np, sys
+from types import SimpleNamespace
+from nersemble_cli import SVFRSubmissionDataWriter
+from tests import made_up
+from nersemble_cli.core.benchmarks import SVFR
+slot = SVFR.slots[0]
+writer = SVFRSubmissionDataWriter(sys.argv[1])
+mesh = SimpleNamespace(vertices=made_up.face_vertices(), faces=made_up.face_triangles())
+writer.add_posed_mesh(slot.participant, *slot.key, mesh)
+"""
+
+
+def _run_script(path: Path, more: str = "") -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", _SCRIPT + more, str(path)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_writer_that_is_never_closed_leaves_a_zip_and_a_warning(path: Path) -> None:
+    done = _run_script(path)
+    assert "was never closed" in done.stderr
+    assert "lacks 390 files" in done.stderr
+    assert zipfile.is_zipfile(path)
+    assert [p.name for p in path.parent.iterdir() if p.name.startswith(".")] == []
+
+
+def test_unclosed_incomplete_submission_replaces_no_older_zip(path: Path) -> None:
+    path.write_text("older")
+    done = _run_script(path)
+    assert path.read_text() == "older"
+    (saved,) = path.parent.glob("out.unclosed-*.zip")
+    assert zipfile.is_zipfile(saved)
+    assert str(saved) in done.stderr
+
+
+def test_terminated_program_loses_nothing(path: Path) -> None:
+    done = _run_script(path, "import os, signal; os.kill(os.getpid(), signal.SIGTERM); input()")
+    assert done.returncode == 143
+    assert zipfile.is_zipfile(path)
+
+
+def test_scratch_of_a_killed_program_is_removed_by_the_next_one(path: Path) -> None:
+    _run_script(path, "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    assert list(path.parent.glob(".out.zip.*.tmp"))
+    with pytest.warns(SubmissionIncompleteWarning), SVFRSubmissionDataWriter(path) as writer:
+        assert len(list(path.parent.glob(".out.zip.*.tmp"))) == 1
+        SVFRSubmissionDataWriter(path).discard()  # leaves what is in use
+        writer.add_posed_mesh(PERSON, *KEY, mesh())
+    assert list(path.parent.glob(".*")) == []
+
+
+def test_collected_writer_is_finished(path: Path) -> None:
+    writer = SVFRSubmissionDataWriter(path)
+    writer.add_posed_mesh(PERSON, *KEY, mesh())
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        del writer
+        gc.collect()
+    assert any("was never closed" in str(w.message) for w in caught)
+    assert zipfile.is_zipfile(path)

@@ -13,8 +13,8 @@ from nersemble_cli.core.benchmarks import FLAME_FACE_COUNT, FLAME_VERTEX_COUNT, 
 from nersemble_cli.core.data.cameras import is_rigid
 from nersemble_cli.core.data.frame_counts import frame_counts
 from nersemble_cli.core.flame.tracking import euler_xyz_to_matrix
-from nersemble_cli.core.formats.png import read_rgb
-from nersemble_cli.core.synthetic import Recipe, png, render_frames, render_view
+from nersemble_cli.core.formats.png import encode_png, read_rgb
+from nersemble_cli.core.synthetic import Recipe, render_frames, render_view
 from nersemble_cli.core.synthetic.benchmark import make_tracking
 from nersemble_cli.core.synthetic.head import make_flame_model
 from nersemble_cli.core.synthetic.render import make_rig, rasterize
@@ -136,7 +136,7 @@ def test_the_rasteriser_leaves_out_what_turns_its_back() -> None:
 
 def test_pictures_are_written_as_png_without_loss(tmp_path: Path) -> None:
     picture = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
-    (tmp_path / "x.png").write_bytes(png(picture))
+    (tmp_path / "x.png").write_bytes(encode_png(picture))
     assert np.array_equal(read_rgb(tmp_path / "x.png"), picture)
 
 
