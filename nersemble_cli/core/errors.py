@@ -6,6 +6,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 TORCH_EXTRAS = ("flame", "score")
+# A reader's failure alone does not prove that a file is damaged; sizes and checksums do.
+DAMAGED_HINT = (
+    "It may be damaged or incomplete. If you downloaded it, `nersemble inspect --verify` compares it with what the"
+    " server sent."
+)
 
 
 class NersembleError(Exception):

@@ -43,6 +43,29 @@ class NullProgress:
     def retitle(self, title: str) -> None: ...
 
 
+def off_main_thread(function: Callable[[], R]) -> R:
+    """`function()`, in a thread of its own if this is the main one.
+
+    Signals are delivered to the main thread only, where a library that catches every exception would swallow
+    Ctrl-C. Here it interrupts the waiting, at once, and the thread is left to end by itself.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return function()
+    result: SimpleQueue[tuple[R | None, BaseException | None]] = SimpleQueue()
+
+    def work() -> None:
+        try:
+            result.put((function(), None))
+        except BaseException as error:
+            result.put((None, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    value, error = result.get()
+    if error is not None:
+        raise error
+    return value  # type: ignore[return-value]  # without an error there is a value
+
+
 class Cancel:
     """A flag that long work looks at between two steps."""
 

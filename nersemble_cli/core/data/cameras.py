@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nersemble_cli.core.errors import InvalidInputError, unknown_name
-from nersemble_cli.core.formats import UNREADABLE_HINT
+from nersemble_cli.core.errors import DAMAGED_HINT, InvalidInputError, unknown_name
 from nersemble_cli.core.formats.documents import read_json
 
 _RIGID_TOLERANCE = 1e-3
@@ -55,14 +54,14 @@ def _matrix(value: Any, size: int, name: str, path: Path) -> NDArray[np.float64]
     try:
         matrix = np.array(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInputError(f"{path}: {name} is not a matrix of numbers.", UNREADABLE_HINT) from error
+        raise InvalidInputError(f"{path}: {name} is not a matrix of numbers.", DAMAGED_HINT) from error
     # float32, as which it is handed out, holds less than float64.
     finite = np.abs(matrix) < np.finfo(np.float32).max
     if matrix.shape != (size, size) or not finite.all():
         raise InvalidInputError(
             f"{path}: {name} has shape {matrix.shape} and {np.count_nonzero(~finite)} values that are not finite,"
             f" expected finite numbers ({size}, {size}).",
-            UNREADABLE_HINT,
+            DAMAGED_HINT,
         )
     return matrix
 
@@ -93,15 +92,15 @@ def read_calibration(path: Path) -> dict[str, CameraMatrices]:
     try:
         document = read_json(path.read_bytes())
     except InvalidInputError as error:
-        raise InvalidInputError(f"{path} {error.message}.", UNREADABLE_HINT) from None
+        raise InvalidInputError(f"{path} {error.message}.", DAMAGED_HINT) from None
     poses, intrinsics = document.get("world_2_cam"), document.get("intrinsics")
     if not isinstance(poses, dict) or not isinstance(intrinsics, dict):
         raise InvalidInputError(
-            f"{path} is not a calibration: it needs the tables world_2_cam and intrinsics.", UNREADABLE_HINT
+            f"{path} is not a calibration: it needs the tables world_2_cam and intrinsics.", DAMAGED_HINT
         )
     if missing := sorted(poses.keys() ^ intrinsics.keys()):
         raise InvalidInputError(
-            f"{path}: camera {missing[0]} is in only one of world_2_cam and intrinsics.", UNREADABLE_HINT
+            f"{path}: camera {missing[0]} is in only one of world_2_cam and intrinsics.", DAMAGED_HINT
         )
     return {
         serial: CameraMatrices(
@@ -124,13 +123,13 @@ def load_calibration(path: Path) -> CameraCalibration:
             raise InvalidInputError(
                 f"{path}: world_2_cam of camera {serial} is not a rigid transform: determinant"
                 f" {np.linalg.det(pose[:3, :3]):.4g} (expected 1), last row {pose[3].tolist()}.",
-                UNREADABLE_HINT,
+                DAMAGED_HINT,
             )
         if not (k[0, 0] > 0 and k[1, 1] > 0 and np.allclose(k[2], [0, 0, 1])):
             raise InvalidInputError(
                 f"{path}: intrinsics of camera {serial} are {k.tolist()}, expected positive focal lengths and"
                 " a last row 0 0 1.",
-                UNREADABLE_HINT,
+                DAMAGED_HINT,
             )
         calibration.world_2_cam[serial] = pose.astype(np.float32)  # type: ignore[index]
         calibration.intrinsics[serial] = k.astype(np.float32)  # type: ignore[index]

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nersemble_cli.core.errors import InvalidInputError
+from nersemble_cli.core.errors import DAMAGED_HINT, InvalidInputError
 from nersemble_cli.core.files import replacing
-from nersemble_cli.core.formats import UNREADABLE_HINT
-from nersemble_cli.core.formats.pcd import read_pcd_header
+from nersemble_cli.core.formats.pcd import read_pcd
 
 _PLY_FLOATS = ("x", "y", "z", "nx", "ny", "nz")
 _PLY_COLORS = ("red", "green", "blue")
@@ -30,26 +29,18 @@ class PointCloud(NamedTuple):
 
 
 def load_pointcloud(path: Path) -> PointCloud:
-    """Reads a PCD 0.7 file: ascii, binary or binary_compressed, `rgb` packed in a float or an unsigned integer.
+    """Reads a PCD 0.7 file: ascii, binary or binary_compressed, `rgb` or `rgba` packed in four bytes.
 
     Raises `InvalidInputError` if the file is cut short, its header does not fit its data, or it has no x, y, z;
-    FileNotFoundError if it is missing. Format: https://pointclouds.org/documentation/tutorials/pcd_file_format.html
+    FileNotFoundError if it is missing.
     """
-    from pypcd4 import PointCloud as Pcd
-
     try:
-        data = np.atleast_1d(Pcd.from_path(path).pc_data)  # of a single point in ascii, it is a scalar
-    except OSError:
-        raise
-    except Exception as error:
-        # The parser lets through whatever its parts raise at a malformed file.
-        raise InvalidInputError(
-            f"{path} cannot be read as a PCD file: {_first_line(error)}.", UNREADABLE_HINT
-        ) from error
-    _check_header(path, len(data))
+        data = read_pcd(path)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path} {error.message}.", DAMAGED_HINT) from error
     names = data.dtype.names or ()
     if not {"x", "y", "z"}.issubset(names):
-        raise InvalidInputError(f"{path} has the fields {', '.join(names)}, expected x, y, z.", UNREADABLE_HINT)
+        raise InvalidInputError(f"{path} has the fields {', '.join(names)}, expected x, y, z.", DAMAGED_HINT)
 
     def columns(*fields: str) -> NDArray[np.float32]:
         if not set(fields).issubset(names):
@@ -60,29 +51,17 @@ def load_pointcloud(path: Path) -> PointCloud:
         return table
 
     colors = np.empty((0, 3), np.float32)
-    if "rgb" in names:
-        packed = np.ascontiguousarray(data["rgb"])
+    packed_in = next((name for name in ("rgb", "rgba") if name in names), None)
+    if packed_in is not None:
+        packed = np.ascontiguousarray(data[packed_in])
         if packed.dtype.itemsize != 4:
             raise InvalidInputError(
-                f"{path}: rgb has {packed.dtype.itemsize} bytes a point, expected 4.", UNREADABLE_HINT
+                f"{path}: {packed_in} has {packed.dtype.itemsize} bytes a point, expected 4.", DAMAGED_HINT
             )
-        # 0x00RRGGBB: whatever the type says, the bits are what counts.
+        # 0xAARRGGBB: whatever the type says, the bits are what counts.
         bytes_bgr = packed.view("<u4").view(np.uint8).reshape(-1, 4)
         colors = np.divide(bytes_bgr[:, 2::-1], np.float32(255), dtype=np.float32)
     return PointCloud(columns("x", "y", "z"), colors, columns("normal_x", "normal_y", "normal_z"))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
-
-
-def _check_header(path: Path, n: int) -> None:
-    """Raises `InvalidInputError` if the header's counts contradict each other or the `n` points that are there."""
-    with path.open("rb") as file:
-        header = read_pcd_header(file)
-    if header.n_points != n or header.width * header.height != n:
-        says = f"POINTS {header.n_points}, WIDTH {header.width}, HEIGHT {header.height}"
-        raise InvalidInputError(f"{path}: the header says {says}, but there are {n} points.", UNREADABLE_HINT)
 
 
 def export_pointcloud(

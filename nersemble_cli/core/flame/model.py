@@ -155,13 +155,20 @@ def _indices(value: Any, shape: tuple[int, ...], end: int, key: str, path: Path)
     return numbers.astype(np.int64)
 
 
+def _skip_npy_header(file: BinaryIO, path: Path) -> None:
+    try:
+        read_npy_header(file)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path} {error.message}.", _WHERE) from None
+
+
 def _load_embedding(path: Path, shape: tuple[int, ...]) -> Embedding | None:
     """The landmark embedding at `path`, a pickle with or without numpy's header; None if there is none."""
     if not path.is_file():
         return None
     with path.open("rb") as file:
         if path.suffix == ".npy":
-            read_npy_header(file)
+            _skip_npy_header(file, path)
         content = unpickle(file, path)
     if not isinstance(content, dict) or not {"lmk_face_idx", "lmk_b_coords"}.issubset(content):
         raise InvalidInputError(f"{path} does not hold lmk_face_idx and lmk_b_coords.", _WHERE)

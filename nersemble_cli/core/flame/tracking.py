@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nersemble_cli.core.errors import InvalidInputError
-from nersemble_cli.core.formats import UNREADABLE_HINT
+from nersemble_cli.core.errors import DAMAGED_HINT, InvalidInputError
 from nersemble_cli.core.formats.npz import read_npz
 
 # The shape of each array; T is the number of frames.
@@ -91,17 +90,17 @@ def load_flame_tracking(path: Path, version: int = CURRENT_VERSION) -> FlameTrac
     try:
         arrays = read_npz(path, TRACKING_SHAPES)
     except InvalidInputError as error:
-        raise InvalidInputError(f"{path} is not a FLAME tracking: it {error.message}.", UNREADABLE_HINT) from error
+        raise InvalidInputError(f"{path} is not a FLAME tracking: it {error.message}.", DAMAGED_HINT) from error
     n_frames = len(arrays["expression"]) if arrays["expression"].ndim else 0
     for name, template in TRACKING_SHAPES.items():
         expected = tuple(n_frames if size == "T" else size for size in template)
         array = arrays[name]
         if array.shape != expected or array.dtype.kind not in "fiu":
             raise InvalidInputError(
-                f"{path}: {name} is {array.dtype} {array.shape}, expected numbers {expected}.", UNREADABLE_HINT
+                f"{path}: {name} is {array.dtype} {array.shape}, expected numbers {expected}.", DAMAGED_HINT
             )
         if not np.isfinite(array).all():
-            raise InvalidInputError(f"{path}: {name} has values that are not finite.", UNREADABLE_HINT)
+            raise InvalidInputError(f"{path}: {name} has values that are not finite.", DAMAGED_HINT)
     if version != CURRENT_VERSION:
         warnings.warn(
             f"{path} is version {version} of the FLAME tracking. Submissions must use version {CURRENT_VERSION}.",

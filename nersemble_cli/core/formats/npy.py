@@ -1,4 +1,7 @@
-"""NumPy arrays from untrusted files."""
+"""NumPy arrays from untrusted files.
+
+Reasons of errors are clauses that go on after the file's name: "has no NPY header".
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from nersemble_cli.core.errors import InvalidInputError
 
 
 def read_npy_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[np.generic]]:
-    """Shape and dtype of an NPY file; nothing is unpickled. Raises `InvalidInputError` if it is none."""
+    """Shape and dtype of an NPY file; nothing is unpickled. Raises `InvalidInputError` with the reason."""
     try:
         version = np.lib.format.read_magic(file)
         if version == (1, 0):
@@ -20,7 +23,7 @@ def read_npy_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[np.generi
         else:
             shape, _, dtype = np.lib.format.read_array_header_2_0(file)
     except Exception as error:  # numpy raises whatever its parser meets
-        raise InvalidInputError(f"it has no NPY header ({error})") from error
+        raise InvalidInputError(f"has no NPY header ({error})") from error
     return shape, dtype
 
 
@@ -29,5 +32,5 @@ def read_npy(data: bytes) -> NDArray[np.generic]:
     try:
         array: NDArray[np.generic] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     except Exception as error:
-        raise InvalidInputError(f"it cannot be read ({error})") from error
+        raise InvalidInputError(f"cannot be read ({error})") from error
     return array

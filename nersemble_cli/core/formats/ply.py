@@ -1,4 +1,7 @@
-"""Meshes and landmarks: reading PLY and NPY files that nobody vouches for."""
+"""Meshes: untrusted PLY files, read and written with trimesh.
+
+Reasons of errors are clauses that go on after the file's name: "is cut short".
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,13 @@ import io
 import logging
 import warnings
 from dataclasses import dataclass
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nersemble_cli.core.errors import InvalidInputError
+from nersemble_cli.core.threads import off_main_thread
 
 _PLY_FORMATS = ("ascii", "binary_little_endian", "binary_big_endian")
 _LONGEST_HEADER = 1 << 16
@@ -46,9 +50,9 @@ def read_ply_header(file: BinaryIO) -> PlyHeader:
     text, end, _ = file.read(_LONGEST_HEADER).partition(b"end_header")
     lines = text.decode("ascii", errors="replace").split("\n")
     if lines[0].strip() != "ply" or not end:
-        raise InvalidInputError("it has no PLY header")
+        raise InvalidInputError("has no PLY header")
     format_, counts, size = "", {"vertex": 0, "face": 0}, len(text) + len(end)
-    count, is_ascii, triangle_size = 0, False, 0
+    name, count, is_ascii, triangle_size = "", 0, False, 0
     try:
         for words in (line.split() for line in lines[1:]):
             match words:
@@ -59,6 +63,8 @@ def read_ply_header(file: BinaryIO) -> PlyHeader:
                     if count < 0:
                         raise ValueError(number)
                     counts[name], triangle_size = count, 0
+                case ["property", *_] if not name:
+                    raise ValueError("'property' before any 'element'")
                 case ["property", "list", length_type, index_type, _]:
                     is_only_one = name == "face" and not triangle_size and _TYPE_SIZES[length_type] == 1
                     triangle_size = 1 + 3 * _TYPE_SIZES[index_type] if is_only_one and not is_ascii else -1
@@ -67,19 +73,24 @@ def read_ply_header(file: BinaryIO) -> PlyHeader:
                     triangle_size = -1
                     size += count * (2 if is_ascii else _TYPE_SIZES[type_])  # ascii: a digit and a space
     except (ValueError, KeyError) as error:
-        raise InvalidInputError(f"its PLY header has an unknown value {error}") from error
+        raise InvalidInputError(f"has a PLY header with an unknown value: {error}") from error
     if format_ not in _PLY_FORMATS:
-        raise InvalidInputError(f"its PLY format is '{format_}', expected one of {', '.join(_PLY_FORMATS)}")
+        raise InvalidInputError(f"has the PLY format '{format_}', expected one of {', '.join(_PLY_FORMATS)}")
     return PlyHeader(format_, counts["vertex"], counts["face"], size, max(0, triangle_size))
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """Vertices (V, 3) float64 and triangles (F, 3) int64, in the file's order; `has_polygons`: some were split."""
+    """Vertices (V, 3) float64 and triangles (F, 3) int64, in the file's order.
+
+    `has_polygons`: some faces were split into triangles. `n_seam_vertices`: how many vertices more a reader of
+    textures gets, as it splits those that have several texture coordinates (trimesh does by default).
+    """
 
     vertices: NDArray[np.float64]
     faces: NDArray[np.int64]
     has_polygons: bool = False
+    n_seam_vertices: int = 0
 
 
 def read_ply(data: bytes) -> Mesh:
@@ -87,28 +98,28 @@ def read_ply(data: bytes) -> Mesh:
 
     Raises `InvalidInputError` with the reason if the file is not what its header says.
     """
-    from trimesh.exchange.ply import load_ply
-
     header = read_ply_header(io.BytesIO(data))
     if header.smallest_size > len(data) + 1:  # the last line of an ascii file may lack its end
         raise InvalidInputError(
-            f"its header promises {header.num_vertices:,} vertices and {header.num_faces:,} faces, "
+            f"is cut short: its header promises {header.num_vertices:,} vertices and {header.num_faces:,} faces, "
             f"but it has only {len(data):,} bytes"
         )
     if header.format == "ascii" and len(data) > _LARGEST_ASCII:
-        raise InvalidInputError(f"it is ascii and has {len(data):,} bytes: export it as binary PLY")
+        raise InvalidInputError(f"is ascii and has {len(data):,} bytes: export it as binary PLY")
     if broken := _count_broken_faces(header, data):
-        raise InvalidInputError(
-            f"{broken} of its {header.num_faces:,} faces are broken, as in a half-written file"
-        )
-    _quieten_trimesh()
+        raise InvalidInputError(f"has {broken} broken faces of {header.num_faces:,}, as a half-written file has")
+    loaded, n_seam_vertices = off_main_thread(lambda: _load(data))
     try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            # Each loader of trimesh may fail in its own way on a broken file.
-            loaded = load_ply(io.BytesIO(data))
-    except Exception as error:
-        raise InvalidInputError(f"trimesh cannot read it ({type(error).__name__}: {error})") from error
+        vertices, faces = _as_arrays(loaded)
+    except Exception as error:  # ragged rows, words in place of numbers
+        raise InvalidInputError(f"has vertices or faces that are not tables of numbers ({error})") from error
+    if header.num_vertices != len(vertices):
+        raise InvalidInputError(f"promises {header.num_vertices} vertices in its header but holds {len(vertices)}")
+    return Mesh(vertices, faces, len(faces) > header.num_faces, n_seam_vertices)
+
+
+def _as_arrays(loaded: dict[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The vertices (V, 3) and triangles (F, 3) in what trimesh loaded."""
     with np.errstate(all="ignore"):  # signalling NaN
         vertices = np.asarray(loaded.get("vertices", np.empty((0, 3))), dtype=np.float64).reshape(-1, 3)
     faces = loaded.get("faces")
@@ -117,10 +128,25 @@ def read_ply(data: bytes) -> Mesh:
         from trimesh.geometry import triangulate_quads
 
         faces = triangulate_quads(faces)
-    if header.num_vertices != len(vertices):
-        raise InvalidInputError(f"its header promises {header.num_vertices} vertices, it holds {len(vertices)}")
-    faces = np.asarray(faces, dtype=np.int64).reshape(-1, 3)
-    return Mesh(vertices, faces, has_polygons=len(faces) > header.num_faces)
+    return vertices, np.asarray(faces, dtype=np.int64).reshape(-1, 3)
+
+
+def _load(data: bytes) -> tuple[dict[str, Any], int]:
+    """What trimesh finds in a PLY, and how many vertices it would add for the seams of a texture."""
+    from trimesh.exchange.ply import load_ply
+
+    _quieten_trimesh()
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            loaded = load_ply(io.BytesIO(data), fix_texture=False, skip_materials=True)
+            n_vertices = len(loaded.get("vertices", ()))
+            if b"texcoord" not in data[:_LONGEST_HEADER].partition(b"end_header")[0]:
+                return loaded, 0
+            split = load_ply(io.BytesIO(data), fix_texture=True, skip_materials=True)
+            return loaded, len(split.get("vertices", ())) - n_vertices
+    except Exception as error:  # each loader of trimesh fails in its own way on a broken file
+        raise InvalidInputError(f"cannot be read by trimesh ({type(error).__name__}: {error})") from error
 
 
 @functools.cache
@@ -144,7 +170,11 @@ def _count_broken_faces(header: PlyHeader, data: bytes) -> int:
 
 def mesh_to_ply(vertices: NDArray[np.floating], faces: NDArray[np.integer]) -> bytes:
     """Binary little-endian PLY of float32 vertices (V, 3) and int32 triangles (F, 3), in the given order."""
-    import trimesh
 
-    mesh = trimesh.Trimesh(vertices, faces, process=False, validate=False)
-    return cast(bytes, mesh.export(file_type="ply", vertex_normal=False))
+    def export() -> bytes:
+        import trimesh
+
+        mesh = trimesh.Trimesh(vertices, faces, process=False, validate=False)
+        return cast(bytes, mesh.export(file_type="ply", vertex_normal=False))
+
+    return off_main_thread(export)

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from nersemble_cli.core.benchmarks import FLAME_VERTEX_COUNT
 from nersemble_cli.core.data.cameras import invert_pose, is_rigid, read_calibration
 from nersemble_cli.core.data.pointcloud import load_pointcloud
-from nersemble_cli.core.errors import InvalidInputError, UsageError
-from nersemble_cli.core.formats import UNREADABLE_HINT
+from nersemble_cli.core.errors import DAMAGED_HINT, InvalidInputError, UsageError
 from nersemble_cli.core.formats.documents import read_json
 from nersemble_cli.core.formats.npy import read_npy, read_npy_header
 from nersemble_cli.core.formats.npz import read_npz_headers
@@ -52,7 +51,7 @@ def inspect_file(path: Path) -> Facts:
     except InvalidInputError as error:
         if error.message.startswith(str(path)):  # from a reader of the benchmark's data, which words it itself
             raise
-        raise InvalidInputError(f"{path} {error.message.removeprefix('it ')}.", UNREADABLE_HINT) from None
+        raise InvalidInputError(f"{path} {error.message.removeprefix('it ')}.", DAMAGED_HINT) from None
     return {"path": str(path), "kind": facts.pop("kind"), "bytes": path.stat().st_size, **facts}
 
 

@@ -15,10 +15,17 @@ from nersemble_cli.core.submission.members import UNREADABLE, Member
 MANY_ZEROS = 0.01
 LARGEST_COORDINATE = 1e100
 LANDMARK_SHAPE = (7, 3)
+# In the 68-point order, of which the 51 inner points leave out the first 17.
+_SEVEN_OF_68 = (
+    " Of 68 landmarks, NoW takes landmarks[[36, 39, 42, 45, 33, 48, 54]]; of the 51 without the face's contour,"
+    " landmarks[[19, 22, 25, 28, 16, 31, 37]]."
+)
 # A landmark farther from the nearest vertex than this part of the mesh's diagonal is not on it.
 OFF_MESH = 0.05
 # How far the point below the nose must be behind the plane of eyes and mouth, in eye distances, to be mirrored.
 MIRRORED = 0.02
+ROUNDING = 1e-12  # of float64, relative to the largest coordinate: points so near are at the same place
+DEGENERATE = 1e-6  # relative; rounding leaves more than zero of what has no extent
 MERGE_DISTANCE = 1e-8  # trimesh's tolerance, with which the official reader merges vertices
 # FLAME exports that lost vertices have nearly as many as FLAME.
 NEARLY_FLAME = range(FLAME_VERTEX_COUNT - 250, FLAME_VERTEX_COUNT)
@@ -36,7 +43,7 @@ def check_mesh(slot: MeshSlot, mesh: Member, landmarks: Member | None, *, parse:
                 geometry = read_ply(file.read())
     except InvalidInputError as error:
         findings.append(
-            Finding("unreadable_mesh", mesh.path, f"It is no mesh: {error.message}.", "a PLY file", error.message)
+            Finding("unreadable_mesh", mesh.path, f"The file {error.message}.", "a PLY file", error.message)
         )
         return MeshReport(mesh.path, has_landmarks=landmarks is not None, findings=tuple(findings))
     except UNREADABLE as error:
@@ -105,7 +112,17 @@ def check_geometry(path: str, mesh: Mesh, has_landmarks: bool) -> list[Finding]:
         message = f"{zeros} of {len(mesh.vertices)} vertices are exactly (0, 0, 0)."
         findings.append(Finding("zero_vertices", path, message, expected=0, actual=zeros))
     is_sound = not len(bad) and not outside.any()
-    if is_sound and not has_landmarks and len(mesh.vertices) == FLAME_VERTEX_COUNT:
+    if is_sound and not has_landmarks and mesh.n_seam_vertices and len(mesh.vertices) == FLAME_VERTEX_COUNT:
+        message = (
+            f"It has texture coordinates: the server's reader splits vertices at the texture's seams, counts"
+            f" {FLAME_VERTEX_COUNT + mesh.n_seam_vertices} and does not take it for FLAME."
+        )
+        findings.append(
+            Finding("lost_vertices", path, message, expected=FLAME_VERTEX_COUNT,
+                    actual=FLAME_VERTEX_COUNT + mesh.n_seam_vertices,
+                    hint="Export it without texture, or add the (7, 3) landmark file.")
+        )  # fmt: skip
+    elif is_sound and not has_landmarks and len(mesh.vertices) == FLAME_VERTEX_COUNT:
         # The official reader merges vertices that coincide and drops those that no face uses; what is left
         # decides whether it takes the mesh for FLAME.
         n_merged = count_coincident(mesh.vertices)
@@ -144,13 +161,14 @@ def _check_landmark_file(member: Member, mesh: Mesh | None, parse: bool) -> list
             if dtype.hasobject:
                 return wrong("It holds pickled objects, which are never loaded.", str(dtype))
             if shape != LANDMARK_SHAPE or dtype.kind not in "fiu":
-                return wrong(f"It is {dtype} of shape {shape}, expected (7, 3).", [str(dtype), list(shape)])
+                hint = _SEVEN_OF_68 if shape in ((68, 3), (51, 3)) else ""
+                return wrong(f"It is {dtype} of shape {shape}, expected (7, 3).{hint}", [str(dtype), list(shape)])
             if not parse:
                 return []
             file.seek(0)
             landmarks = np.asarray(read_npy(file.read()), dtype=np.float64)
     except InvalidInputError as error:
-        return wrong(f"It is no landmark file: {error.message}.")
+        return wrong(f"The file {error.message}.")
     except UNREADABLE as error:
         return [damaged_file(member.path, error)]
     return check_landmarks(member.path, landmarks, mesh)
@@ -189,7 +207,7 @@ def _wrong_order(landmarks: NDArray[np.float64]) -> str:
     eyes, nose, mouth = landmarks[:4], landmarks[4], landmarks[5:]
     right = eyes[3] - eyes[0]
     span = float(np.linalg.norm(right))
-    if span == 0:
+    if span <= ROUNDING * float(np.abs(landmarks).max()):
         return "The outer eye corners (1 and 4) are at the same place."
     right = right / span
     along = eyes @ right
@@ -199,7 +217,7 @@ def _wrong_order(landmarks: NDArray[np.float64]) -> str:
         return "The mouth corners (6 and 7) are in the opposite direction to the eye corners (1 to 4)."
     away = np.cross(right, mouth.mean(axis=0) - eyes.mean(axis=0))
     length = float(np.linalg.norm(away))
-    if length == 0:
+    if length < DEGENERATE * span * span:
         return "Eyes and mouth lie on one line."
     plane = np.vstack([eyes[[0, 3]], mouth]).mean(axis=0)
     if float((nose - plane) @ away) / length > MIRRORED * span:

@@ -23,7 +23,7 @@ import av.container
 import numpy as np
 from numpy.typing import NDArray
 
-from nersemble_cli.core.errors import InvalidInputError, NersembleError, UsageError
+from nersemble_cli.core.errors import DAMAGED_HINT, InvalidInputError, NersembleError, UsageError
 from nersemble_cli.core.platform import run_in_forked_children
 from nersemble_cli.core.video import file_url
 from nersemble_cli.core.video.pixels import forget_recycled, to_rgb
@@ -38,12 +38,8 @@ _SEEK_PAYS = 12
 # So many frames, at most, are decoded before one that is shown earlier (h264, annex A).
 _LARGEST_REORDERING = 16
 _READ_BUFFER = 1 << 20
-_DAMAGED_HINT = (
-    "It may be damaged or incomplete. If you downloaded it, `nersemble inspect --verify` compares it with what the"
-    " server sent."
-)
-# What PyAV raises for damaged data, its own errors first.
-DAMAGE = (av.FFmpegError, ValueError, ArithmeticError, RuntimeError, MemoryError, EOFError)
+# Whatever PyAV raises for damaged data: texts that are not text, numbers that are too large, and its own errors.
+DAMAGE = (av.FFmpegError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, MemoryError, EOFError)
 # Tags may be text in any encoding. PyAV 19 takes them as they come.
 _LENIENT: dict[str, Any] = {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
 
@@ -141,7 +137,7 @@ class _Decoder:
             self._container, self._stream = self._resources.enter_context(open_video(path, DECODER_THREADS))
             self.index = _index_of(self._container, self._stream)
             if not self.index.times or not self.index.keys:
-                raise InvalidInputError(f"{path} has no frames.", _DAMAGED_HINT)
+                raise InvalidInputError(f"{path} has no frames.", DAMAGED_HINT)
             on_failure.pop_all()
         self._frames: Generator[tuple[int, av.VideoFrame], None, None]
         self._next = 0  # no frame before this one will come
@@ -241,7 +237,7 @@ class VideoReader:
         except BaseException as error:
             self.close()
             if isinstance(error, DAMAGE) and not isinstance(error, NersembleError):
-                raise InvalidInputError(f"{self.path} {problem}: {reason(error)}.", _DAMAGED_HINT) from error
+                raise InvalidInputError(f"{self.path} {problem}: {reason(error)}.", DAMAGED_HINT) from error
             raise
 
     def close(self) -> None:
@@ -279,7 +275,7 @@ class VideoReader:
             self.close()
             raise InvalidInputError(
                 f"{self.path} has no data for frame {number}, although its header lists {n_frames} frames.",
-                _DAMAGED_HINT,
+                DAMAGED_HINT,
             )
         return frame
 
