@@ -1,13 +1,18 @@
-"""Where the benchmark lies: its folder on this machine and its personal, secret URL."""
+"""Settings: the benchmark folder on this machine, the personal, secret URL, and the FLAME model."""
 
 from __future__ import annotations
 
+import io
 import os
-import secrets
+import re
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from nersemble_cli.core.benchmarks import BENCHMARKS
 from nersemble_cli.core.errors import UsageError
+from nersemble_cli.core.files import replacing
 
 URL_VARIABLE = "NERSEMBLE_BENCHMARK_URL"
 FOLDER_VARIABLE = "NERSEMBLE_BENCHMARK_FOLDER"
@@ -16,8 +21,11 @@ DEFAULT_FOLDER = Path("nersemble_benchmark")
 ACCESS_FORM = "https://forms.gle/rYRoGNh2ed51TDWX9"
 ACCESS_HELP = f"""The benchmark's data is for registered users. Ask for access here:
 {ACCESS_FORM}
-The mail that answers has your personal {URL_VARIABLE} in it. It is a secret: treat it like a password.
-Until it is there, `nersemble demo` shows every command at work on made-up data."""
+You get a mail with your personal {URL_VARIABLE}. Treat it like a password.
+Until then, `nersemble demo` shows every command on made-up data."""
+LARGEST_ENV_FILE = 1 << 20  # bytes
+_BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+_ASSIGNMENT = re.compile(rf"^(export\s+|set\s+|setx\s+|\$env:)?{URL_VARIABLE}\s*[=:\s]\s*", re.IGNORECASE)
 
 
 def env_files() -> tuple[Path, ...]:
@@ -29,9 +37,10 @@ def env_files() -> tuple[Path, ...]:
         return (here,)
 
 
-def _expand(path: Path) -> Path:
+def expand(path: str | Path) -> Path:
+    """The path with `~` replaced by the home folder. Raises `UsageError` if there is none."""
     try:
-        return path.expanduser()
+        return Path(path).expanduser()
     except RuntimeError:
         raise UsageError(f"There is no home folder for {path}.", "Write the path without ~.") from None
 
@@ -41,28 +50,93 @@ def _is_placeholder(value: str) -> bool:
     return value.startswith("<<<")
 
 
-def _lookup(variable: str) -> str | None:
-    """A setting from the environment, else from the `.env` files; None if it is nowhere or empty."""
+def _env_text(path: Path) -> str:
+    """The text of an `.env` file. PowerShell writes UTF-16; a stray byte of another encoding spoils no other line.
+
+    Raises OSError with the reason if it cannot be read.
+    """
+    if not path.is_file():  # reading a FIFO would wait for ever
+        raise OSError("it is not a regular file")
+    with path.open("rb") as file:
+        raw = file.read(LARGEST_ENV_FILE + 1)
+    if len(raw) > LARGEST_ENV_FILE:
+        raise OSError(f"it has more than {LARGEST_ENV_FILE:,} bytes")
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if raw.startswith(mark)), "utf-8")
+    if encoding == "utf-8" and b"\0" in raw:  # UTF-16 without a byte order mark
+        encoding = "utf-16-be" if raw.startswith(b"\0") else "utf-16-le"
+    return raw.decode(encoding, "replace")
+
+
+def _read_env(path: Path) -> Mapping[str, str | None]:
+    """The variables of an `.env` file; none if it is missing. Raises OSError if it cannot be read."""
     from dotenv import dotenv_values
 
+    if not path.exists():
+        return {}
+    return dotenv_values(stream=io.StringIO(_env_text(path)), interpolate=False)
+
+
+def env_problems() -> list[str]:
+    """What is wrong with the `.env` files, a sentence for each that cannot be read."""
+    problems = []
+    for path in env_files():
+        try:
+            _read_env(path)
+        except OSError as error:
+            problems.append(f"{path} cannot be read: {error.strerror or error}.")
+    return problems
+
+
+def _lookup(variable: str) -> str | None:
+    """A setting from the environment, else from the `.env` files; None if it is nowhere or empty."""
     if (value := os.environ.get(variable, "").strip()) and not _is_placeholder(value):
         return value
     for path in env_files():
         try:
-            value = (dotenv_values(path, interpolate=False).get(variable) or "").strip()
-        except (OSError, UnicodeDecodeError):
-            continue  # an unreadable file is as good as none
+            value = (_read_env(path).get(variable) or "").strip()
+        except OSError:
+            continue  # told by `env_problems` where the setting is missed
         if value and not _is_placeholder(value):
             return value
     return None
 
 
 def find_folder(folder: Path | None = None) -> Path:
-    """The benchmark folder: `folder`, else the environment's, else `./nersemble_benchmark`. It may not exist."""
-    if folder is not None:
-        return _expand(folder)
-    configured = _lookup(FOLDER_VARIABLE)
-    return _expand(Path(configured)) if configured else DEFAULT_FOLDER
+    """The benchmark folder: `folder`, else the environment's, else `./nersemble_benchmark`. It may not exist.
+
+    Raises `UsageError` for a folder inside the benchmark folder.
+    """
+    if folder is None and (configured := _lookup(FOLDER_VARIABLE)):
+        folder = Path(configured)
+    return DEFAULT_FOLDER if folder is None else _check_depth(expand(folder))
+
+
+def _check_depth(folder: Path) -> Path:
+    """Raises `UsageError` for a task's own folder (`nersemble_benchmark/nvs`) or a participant's inside it."""
+    tasks = [benchmark.folder for benchmark in BENCHMARKS.values()]
+    place = folder.absolute()
+    for level, inside in ((1, place), (2, place.parent)):
+        if inside.name in tasks and _has_data(inside) and (level == 1 or _PARTICIPANT.fullmatch(place.name)):
+            above = folder.parents[level - 1] if len(folder.parents) >= level else inside.parent
+            raise UsageError(
+                f"{folder} is inside the benchmark folder, not the benchmark folder itself.",
+                f"Name the folder that holds {inside.name}/: -f {shlex.quote(str(above))}",
+            )
+    return folder
+
+
+_PARTICIPANT = re.compile(r"[0-9]{3}")
+
+
+def _has_data(folder: Path) -> bool:
+    """Whether a folder holds a task's data: metadata, or folders of participants."""
+    try:
+        return any(
+            path.name == "metadata.json" or (_PARTICIPANT.fullmatch(path.name) and path.is_dir())
+            for path in folder.iterdir()
+        )
+    except OSError:
+        return False
 
 
 def existing_folder(folder: Path | None = None) -> Path | None:
@@ -76,17 +150,22 @@ def existing_folder(folder: Path | None = None) -> Path | None:
 
 
 def find_url(url: str | None = None) -> str | None:
-    """The server's base URL without a trailing slash, or None. It is a credential: never show it."""
+    """The server's base URL without what surrounds it, or None. It is a credential: never show it."""
     found = url if url is not None else _lookup(URL_VARIABLE)
-    return found.strip().rstrip("/") or None if found else None
+    return _bare(found) or None if found else None
+
+
+def _bare(text: str) -> str:
+    """The URL in what is copied from the access mail: `NERSEMBLE_BENCHMARK_URL = "https://…"`, quotes, spaces."""
+    return _ASSIGNMENT.sub("", text.strip()).strip().strip("\"'<>`;,“”‘’").strip().rstrip("/")
 
 
 def clean_url(url: str) -> str:
-    """The URL without what gets in when it is copied: spaces, quotes, a trailing slash.
+    """The URL without what is copied along with it: the name of the variable, spaces, quotes, a trailing slash.
 
-    Raises `UsageError` if it is no http(s) URL. The message does not show it.
+    Raises `UsageError` if it is not an http(s) URL. The message does not show it.
     """
-    cleaned = url.strip().strip("\"'<>").strip().rstrip("/")
+    cleaned = _bare(url)
     hint = "Copy it whole from your access mail; it begins with https:// or http://"
     try:
         parts = urlsplit(cleaned)
@@ -105,32 +184,35 @@ def clean_url(url: str) -> str:
 
 
 def require_url(url: str | None = None) -> str:
-    """The server's base URL, from `find_url`. Raises `UsageError` if there is none or it is no URL."""
+    """The server's base URL, from `find_url`. Raises `UsageError` if there is none or it is not a URL."""
     found = find_url(url)
     if not found:
+        problems = "".join(f"{problem}\n" for problem in env_problems())
         raise UsageError(
             "No benchmark URL is set.",
-            f"{ACCESS_HELP}\nThen set {URL_VARIABLE} in the environment, or write it to {env_files()[-1]}:\n"
+            f"{problems}{ACCESS_HELP}\n"
+            f"Then set {URL_VARIABLE} in the environment, or write it to {env_files()[-1]}:\n"
             f'{URL_VARIABLE} = "https://…"',
         )
     return clean_url(found)
 
 
 def save_url(url: str) -> Path:
-    """Writes the URL to the user's `.env` file, which only the user can read; other lines of it stay. Returns
-    its path. Raises OSError."""
+    """Writes the URL to the user's `.env` file, which only the user can read; other lines of it stay.
+
+    Returns the file's path. Raises OSError.
+    """
+    from dotenv import set_key
+
     path = env_files()[-1]
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-    kept = [line for line in lines if line.removeprefix("export ").partition("=")[0].strip() != URL_VARIABLE]
-    temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write("\n".join([*kept, f'{URL_VARIABLE} = "{url}"', ""]))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    text = _env_text(path) if path.exists() else ""
+    if not path.exists() or path.read_bytes() != text.encode():  # new, or in an encoding that dotenv does not read
+        with replacing(path) as part, os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+            file.write(text.encode())
+    path.chmod(0o600)
+    set_key(path, URL_VARIABLE, url)
+    path.chmod(0o600)
     return path
 
 
@@ -139,6 +221,6 @@ def find_flame_model(path: str | Path | None = None) -> Path:
 
     A folder stands for the flame2023.pkl in it.
     """
-    default = Path.home() / ".cache" / "FLAME" / "flame2023.pkl"
-    found = Path(path or _lookup(FLAME_VARIABLE) or default).expanduser()
+    default = Path("~", ".cache", "FLAME", "flame2023.pkl")
+    found = expand(path or _lookup(FLAME_VARIABLE) or default)
     return found / default.name if found.is_dir() else found

@@ -1,4 +1,4 @@
-"""Work in threads that stops at once when one part fails or the user interrupts, and tells how far it is."""
+"""Work in threads that stops at once when one part fails or the user interrupts, and reports its progress."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ R = TypeVar("R")
 
 
 class Progress(Protocol):
-    """How the core tells its caller how far it is. Called from any thread."""
+    """How the core reports progress to its caller. Called from any thread."""
 
     def start(self, title: str, total: int, unit: str) -> None:
-        """A new piece of work begins: `total` things of `unit` ("frames", "bytes", …)."""
+        """New work begins: `total` of `unit` ("frames", "bytes", …)."""
 
     def advance(self, n: int = 1) -> None:
         """`n` more are done."""
@@ -28,11 +28,11 @@ class Progress(Protocol):
         """The total is `n` larger than was known at the start, or smaller if `n` is negative."""
 
     def retitle(self, title: str) -> None:
-        """What is being done has changed."""
+        """The title changes."""
 
 
 class NullProgress:
-    """Progress that nobody looks at."""
+    """Progress that is not shown."""
 
     def start(self, title: str, total: int, unit: str) -> None: ...
 
@@ -67,7 +67,7 @@ def off_main_thread(function: Callable[[], R]) -> R:
 
 
 class Cancel:
-    """A flag that long work looks at between two steps."""
+    """A flag that long work checks between steps."""
 
     def __init__(self) -> None:
         self._event = threading.Event()

@@ -1,4 +1,4 @@
-"""What a user wants of a benchmark, what of it is on disk, and what remains to be fetched. Nothing is fetched."""
+"""Which of the selected files are on disk and which remain to be fetched. Nothing is fetched here."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ Here = Literal["present", "missing", "wrong_size", "unlisted", "folder"]
 
 @dataclass(frozen=True)
 class FileStatus:
-    """A wanted file and what is known of it; sizes in bytes.
+    """A selected file and what is known of it; sizes in bytes.
 
-    `here` is what lies on disk: a file as the manifest has it ("present") or of another size, one that the
-    manifest does not know ("unlisted"), a folder, or nothing. `size` is the file's size on the server, None
-    if that is unknown. `failure` is why the server could not tell.
+    `here` is what is on disk: a file as in the manifest ("present") or of another size, one that the manifest does
+    not list ("unlisted"), a folder, or nothing. `size` is the file's size on the server, None if it is unknown.
+    `failure` is why the server could not tell.
     """
 
     file: BenchmarkFile
@@ -36,38 +36,29 @@ class FileStatus:
 
     @property
     def likely_size(self) -> int:
-        """The size, or what it usually is."""
+        """The size, or an estimate."""
         return self.file.asset.typical_size if self.size is None else self.size
 
     @property
     def to_come(self) -> int:
-        """Bytes that remain to be fetched, as far as one can tell."""
+        """Bytes that remain to be fetched, as far as is known."""
         return max(0, self.likely_size - self.part_size) if self.todo else 0
 
 
 def local_status(file: BenchmarkFile, folder: Path, manifest: Manifest) -> FileStatus:
-    """What of a file is on disk below `folder`, the benchmark's own. It remains to be fetched if it is not there
-    as the manifest has it."""
-    path = folder / file.path
-    try:
-        size_here = path.stat().st_size
-    except (FileNotFoundError, NotADirectoryError):
-        known = manifest.part(file.path) or manifest.file(file.path)
-        size = known.size if known else None
-        part = part_path(path)
-        return FileStatus(file, "missing", 0, part.stat().st_size if part.is_file() else 0, size, todo=True)
-    known = manifest.file(file.path)
-    if path.is_dir():
-        return FileStatus(file, "folder", todo=True)
-    if known is None:
-        return FileStatus(file, "unlisted", size_here)
-    here: Here = "present" if known.size == size_here else "wrong_size"
-    return FileStatus(file, here, size_here, 0, known.size, todo=here != "present")
+    """What is on disk of a file, below the benchmark's own `folder`. It remains to be fetched unless it is there
+    as in the manifest.""" path = folder / file.path try: size_here = path.stat().st_size except
+    (FileNotFoundError, NotADirectoryError): known = manifest.part(file.path) or manifest.file(file.path) size =
+    known.size if known else None part = part_path(path) return FileStatus(file, "missing", 0, part.stat().st_size
+    if part.is_file() else 0, size, todo=True) known = manifest.file(file.path) if path.is_dir(): return
+    FileStatus(file, "folder", todo=True) if known is None: return FileStatus(file, "unlisted", size_here) here:
+    Here = "present" if known.size == size_here else "wrong_size" return FileStatus(file, here, size_here, 0,
+    known.size, todo=here != "present")
 
 
 @dataclass(frozen=True)
 class Totals:
-    """What is wanted of one asset of one participant, or of everything."""
+    """Sums over selected files: of one asset of one participant, or of all."""
 
     files: int
     bytes: int
@@ -107,10 +98,10 @@ def fetch_command(
     folder: Path | None = None,
     overwrite: bool = False,
 ) -> str:
-    """The command line that fetches `missing`, naming no more than it must.
+    """The shortest command line that fetches `missing`.
 
-    `folder` is the benchmark folder if the command has to name it. With `overwrite` only the files' own
-    sequences and cameras are named; else what is there is passed over anyway.
+    `folder` is the benchmark folder if the command has to name it. Sequences and cameras are only named with
+    `overwrite`; otherwise files that are there are skipped anyway.
     """
     words = ["nersemble", "download", benchmark.name]
     everything = list(files(benchmark))

@@ -1,4 +1,4 @@
-"""Which files of a benchmark are wanted."""
+"""Which files of a benchmark are selected."""
 
 from __future__ import annotations
 
@@ -17,16 +17,13 @@ from nersemble_cli.core.errors import UsageError, listing
 
 Timesteps = Mapping[tuple[int, str], range | tuple[int, ...]]
 
-
 POINTCLOUDS = "pointclouds"
-
-
 ALL = "all"
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which files of a benchmark are wanted; a filter of None lets all pass (of assets: the default ones).
+    """Which files of a benchmark are selected; a filter of None lets all pass (of assets: the default ones).
 
     `pointcloud_frames` are ranges of timesteps, None for all.
     """
@@ -60,7 +57,7 @@ def parse_selection(
     assets: Iterable[str] = (),
     pointcloud_frames: str | None = None,
 ) -> Selection:
-    """What is meant by the options of a command line. Raises `UsageError`, listing the valid names, for others."""
+    """The selection that the options of a command line make. Raises `UsageError`, listing the valid names."""
     wanted_serials = split_names(serials)
     hold_out = benchmark.hold_out_serials if isinstance(benchmark, VideoBenchmark) else ()
     for serial in wanted_serials:
@@ -101,7 +98,7 @@ def parse_frames(option: str, text: str) -> tuple[range, ...] | None:
             first
         ):
             raise UsageError(
-                f"{option}: '{part}' is neither a timestep nor a range of them.",
+                f"{option}: '{part}' is neither a timestep nor a range.",
                 "Write all, or timesteps and ranges such as 0,5,10-20",
             )
         ranges.append(range(int(first), int(last) + 1))
@@ -111,7 +108,7 @@ def parse_frames(option: str, text: str) -> tuple[range, ...] | None:
 
 
 def select(selection: Selection, timesteps: Timesteps) -> list[BenchmarkFile]:
-    """The wanted files. `timesteps` are those of each sequence, as metadata.json has them.
+    """The selected files. `timesteps` are those of each sequence, as in metadata.json.
 
     Raises `UsageError` if nothing fits the selection, or a timestep is asked for that no sequence has.
     """
@@ -134,7 +131,12 @@ def select(selection: Selection, timesteps: Timesteps) -> list[BenchmarkFile]:
         if has_pointclouds and frame_range not in met:
             raise UsageError(
                 f"--pointcloud-frames: none of the chosen sequences has timestep {as_ranges(list(frame_range))}.",
-                "; ".join(f"{p} {s} has {as_ranges(list(steps))}" for (p, s), steps in timesteps.items()),
+                "; ".join(
+                    f"{p} {s} has {as_ranges(list(steps))}"
+                    for (p, s), steps in timesteps.items()
+                    if p in (selection.participants or benchmark.participants)
+                    and s in (selection.sequences or valid_sequences(benchmark))
+                ),
             )
     if not found:
         raise _nothing_fits(selection)

@@ -65,7 +65,7 @@ def _ffmpeg() -> dict[str, Any] | None:
 def _flame_model() -> dict[str, Any]:
     try:
         path = find_flame_model()
-    except RuntimeError:  # a user without a home
+    except NersembleError:  # a user without a home
         return {"path": None, "found": False}
     return {"path": _tilde(path), "found": path.is_file()}
 
