@@ -118,6 +118,7 @@ class FaultServer(ThreadingHTTPServer):
         self.faults: dict[str, list[Fault]] = {}
         self.always: dict[str, Fault] = {}
         self.etags = True
+        self.minds_if_range = True
         self.log: list[tuple[str, str, str | None]] = []  # method, path, Range
         self._thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
         self._thread.start()
@@ -167,10 +168,11 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"ETag": etag, "Last-Modified": date} if self.server.etags else {}
         status, start = 200, 0
         wanted = re.match(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        if wanted and not fault.ignore_range and self.headers.get("If-Range") in (etag, date):
+        vouched = self.headers.get("If-Range") in (etag, date) or not self.server.minds_if_range
+        if wanted and not fault.ignore_range and vouched:
             status, start = 206, int(wanted[1])
             headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
-        self._answer(status, body[start:], headers | fault.headers, fault)
+        self._answer(fault.status or status, body[start:], headers | fault.headers, fault)
 
     do_HEAD = do_GET  # noqa: N815
 

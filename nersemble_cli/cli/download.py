@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nersemble_cli.core.download.batch import Failure, Plan, Result
     from nersemble_cli.core.download.http import Server
     from nersemble_cli.core.download.plan import Totals
+    from nersemble_cli.core.errors import UsageError
 
 PROMPTS = 3
 SHOWN_FAILURES = 20
@@ -27,6 +28,7 @@ SHOWN_OF_A_CAUSE = 5
 
 def download(
     benchmark: options.BenchmarkArgument,
+    extra: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="")] = None,
     folder: options.FolderOption = None,
     participant: options.ParticipantsOption = None,
     sequence: Annotated[
@@ -65,7 +67,7 @@ def download(
         typer.Option(
             "--pointcloud-frames",
             metavar="0|all|0,5,10-20",
-            help="The timesteps whose point clouds are wanted (nvs; 18.5 MB each).",
+            help="Timesteps of the point clouds (nvs; 18.5 MB each).",
             show_default="0",
             rich_help_panel=options.SELECTION,
         ),
@@ -78,34 +80,34 @@ def download(
             metavar="N",
             min=1,
             max=64,
-            help="How many files to fetch at a time.",
+            help="How many files to download at a time.",
             show_default="8; 16 of small ones (svfr, mono)",
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Fetch everything again, also what is there and complete.")
+        bool, typer.Option("--overwrite", help="Download everything again, even complete files.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would be fetched, and change nothing.")
+        bool, typer.Option("--dry-run", help="Show what would be downloaded; change nothing.")
     ] = False,
     url: Annotated[
         str | None,
         typer.Option(
             "--url",
             metavar="URL",
-            help="The URL of your access mail. Better set the variable: other users of this machine can see "
+            help="The URL from your access mail. Prefer the variable: other users of this machine can see "
             "command lines.",
             show_default="$NERSEMBLE_BENCHMARK_URL, .env, ~/.config/nersemble_benchmark/.env",
         ),
     ] = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Fetch a benchmark's data.
+    """Download a benchmark's data.
 
-    Run again, it goes on where it stopped; what is complete costs no request. Fetched by default are all assets
-    but version 1 of the tracking, and point clouds of timestep 0 only.
+    Run it again to resume; complete files cost no request. By default, it downloads all assets but version 1 of
+    the tracking, and only the point clouds of timestep 0.
 
-    Exit status: 0 all is there, 1 some files could not be fetched, 2 wrong usage.
+    Exit status: 0 everything is there, 1 some files could not be downloaded, 2 wrong usage or configuration.
     """
     from nersemble_cli.cli.output import Output
     from nersemble_cli.core.benchmarks import get_benchmark
@@ -114,6 +116,8 @@ def download(
     from nersemble_cli.core.settings import find_folder
 
     out = Output(as_json)
+    if extra:
+        raise _too_many([benchmark, *extra])
     task = get_benchmark(benchmark)
     selection = parse_selection(
         task, participant or (), sequence or (), camera or (), asset or (), pointcloud_frames
@@ -128,10 +132,31 @@ def download(
     except typer.Abort:  # Ctrl-C where the URL is asked for
         raise KeyboardInterrupt from None
     except KeyboardInterrupt:
-        out.note("What has arrived is kept: the same command goes on from there.")
+        out.note("What has arrived is kept: run the same command to resume.")
         raise
     if result.failures:
         raise typer.Exit(1)
+
+
+def _too_many(arguments: list[str]) -> UsageError:
+    """The error for more than one argument; the official toolkit takes the folder as the first one."""
+    import shlex
+
+    from nersemble_cli.core.benchmarks import get_benchmark
+    from nersemble_cli.core.errors import UsageError
+
+    tasks, others = [], []
+    for argument in arguments:
+        try:
+            tasks.append(get_benchmark(argument).name)
+        except UsageError:
+            others.append(argument)
+    if len(tasks) == 1 and len(others) == 1:
+        line = shlex.join(["nersemble", "download", tasks[0], "-f", others[0]])
+        return UsageError(f"The folder is an option, not an argument: {others[0]}", f"Use -f: {line}")
+    if len(tasks) > 1:
+        return UsageError("One task at a time.", "\n".join(f"nersemble download {task}" for task in tasks))
+    return UsageError(f"Unexpected arguments: {' '.join(others)}", "For help: nersemble download --help")
 
 
 def _run(plan: Plan, server: Server, out: Output) -> Result:
@@ -147,7 +172,7 @@ def _run(plan: Plan, server: Server, out: Output) -> Result:
 
 
 def _server(benchmark: Benchmark, workers: int, url: str | None, out: Output) -> Server:
-    """The server, whose URL is asked for on a terminal if it is nowhere to be found."""
+    """The server. On a terminal, the user is asked for its URL if none is set."""
     from nersemble_cli.core.download.http import Server
     from nersemble_cli.core.settings import find_url, require_url
 
@@ -184,7 +209,7 @@ def _ask_for_url(benchmark: Benchmark, workers: int, out: Output) -> Server:
 
 
 def _show(plan: Plan, out: Output) -> Result:
-    """Shows the plan; its result has what the server could not tell."""
+    """Shows the plan; the result holds the files that the server could not tell anything of."""
     from nersemble_cli.cli.output import human_size
     from nersemble_cli.core.download.batch import Result, check_space
     from nersemble_cli.core.download.plan import by_asset, totals
@@ -245,7 +270,8 @@ def _show_result(plan: Plan, result: Result, out: Output) -> None:
         all_files = "The file is" if total.files == 1 else f"All {total.files:,} files are"
         out.print(f"{what}. {all_files} complete in {plan.root}.")
         return
-    out.print(f"{fetched}{there}, {len(result.failures):,} could not be downloaded:")
+    missing = f"{count(len(result.failures), 'file')} could not be downloaded"
+    out.print(f"{fetched}{there}, {missing}:" if result.fetched or there else f"{missing}:")
     _show_failures(result.failures, out)
     out.print("Run the same command again to fetch only the rest.")
 

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import cleandoc
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,7 +36,7 @@ class _Readable:
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         pieces: list[str] = super().collect_usage_pieces(ctx)  # type: ignore[misc]
-        return [re.sub(r"^{(.*)}(\.\.\.)?$", r"\1", piece) for piece in pieces]
+        return [re.sub(r"^{(.*)}(\.\.\.)?$", r"\1", piece) for piece in pieces if piece != "[]..."]
 
 
 class Group(_Readable, TyperGroup):
@@ -43,7 +44,53 @@ class Group(_Readable, TyperGroup):
 
 
 class _Command(_Readable, TyperCommand):
-    pass
+    """A command that also understands the spellings of the official toolkit."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        names = {spelling: p.name for p in self.params for spelling in p.opts}
+        return super().parse_args(ctx, _respelled(args, names))
+
+
+_LISTS = {
+    "participant": r"[0-9]{1,3}",
+    "camera": r"[0-9]{9}",
+    "pointcloud_frames": r"[0-9]+(-[0-9]+)?",
+    "asset": "|".join({re.escape(asset.name) for task in BENCHMARKS.values() for asset in task.assets}),
+    "sequence": r"(GLASSES|FREE|HAIR|TONGUE|SEN|EMO|EXP)[A-Za-z0-9+_-]*",
+}
+"""Options whose values may be separated by spaces, too (`-p 388 422`), and what such a value looks like."""
+_OFFICIAL = {"--n-workers": "--workers"}
+
+
+def _respelled(args: list[str], names: Mapping[str, str | None]) -> list[str]:
+    """The arguments in this tool's spelling.
+
+    Understood are `--pointcloud_frames` and `--n_workers` of the official toolkit, lists separated by spaces, and
+    `~` where the shell leaves it (`--folder=~/data`).
+    """
+    result: list[str] = []
+    rest = list(args)
+    while rest:
+        arg = rest.pop(0)
+        if arg == "--":
+            return [*result, arg, *rest]
+        name, equals, value = arg.partition("=")
+        if name.startswith("--"):
+            name = name.replace("_", "-")
+            name = name if name in names else _OFFICIAL.get(name, name)
+            arg = f"{name}{equals}{_home(value)}"
+        result.append(_home(arg))
+        kind = _LISTS.get(names.get(name) or "")
+        if kind and rest and not equals:
+            values = [rest.pop(0)]
+            while rest and re.fullmatch(rf"({kind})(,({kind}))*,?", rest[0]):
+                values.append(rest.pop(0))
+            result.append(",".join(value.strip(",") for value in values))
+    return result
+
+
+def _home(text: str) -> str:
+    return os.path.expanduser(text) if text.startswith("~") else text  # noqa: PTH111
 
 
 def command(app: typer.Typer, *examples: str) -> Callable[[Command], Command]:

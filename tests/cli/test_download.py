@@ -576,7 +576,7 @@ def test_ctrl_c_keeps_what_has_arrived(server: FaultServer, target: Path) -> Non
     out, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert time.monotonic() - begun < 4
-    assert "the same command goes on" in err
+    assert "run the same command to resume" in err
     assert "Traceback" not in err
     assert part.stat().st_size > 0
     assert not (target / "nvs" / VIDEO).exists()
@@ -646,7 +646,7 @@ def test_the_first_use_asks_checks_and_saves(
     assert "s3cret" not in result.err + result.out
     path = Path.home() / ".config" / "nersemble_benchmark" / ".env"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert path.read_text() == f'NERSEMBLE_BENCHMARK_URL = "{server.url}"\n'
+    assert path.read_text() == f"NERSEMBLE_BENCHMARK_URL='{server.url}'\n"
 
 
 def test_a_url_that_is_no_good_is_not_saved(

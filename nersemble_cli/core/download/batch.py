@@ -189,7 +189,7 @@ def _url_error(error: TransferError) -> NersembleError | None:
     if error.status in ACCESS_REFUSED:
         return UsageError(f"{_sentence(error)}: your benchmark URL is wrong or has expired.", _URL_HINT)
     if error.unreachable:
-        return NersembleError(f"{_sentence(error)}.", f"Is this machine online? {_URL_HINT}")
+        return NersembleError(f"{_sentence(error)}.", error.hint or f"Is this machine online? {_URL_HINT}")
     return None
 
 

@@ -79,8 +79,9 @@ class TransferError(NersembleError):
         status: int | None = None,
         unreachable: bool = False,
         foreign: bool = False,
+        hint: str | None = None,
     ) -> None:
-        super().__init__(message)
+        super().__init__(message, hint)
         self.again, self.wait, self.status = again, wait, status
         self.unreachable, self.foreign = unreachable, foreign
 
@@ -241,13 +242,13 @@ class Server:
             request.headers.update(headers)
             if self.session.should_strip_auth(str(template.url), url):  # type: ignore[no-untyped-call]
                 request.headers.pop("Authorization", None)
-            response = self.session.send(
+            # Not by `Session.send`, which reads the bodies of redirects.
+            response = self.session.get_adapter(url).send(
                 request,
                 stream=True,
                 timeout=(self.retry.connect_timeout, self.retry.read_timeout),
-                verify=self.session.verify,
+                verify=self.session.verify is None or self.session.verify,
                 proxies=self.session.proxies,
-                allow_redirects=False,
             )
             if not response.is_redirect:
                 return response
@@ -385,7 +386,8 @@ def _problem(error: Exception, proxy: str | None) -> TransferError:
     unreachable = caused_by(exceptions.NewConnectionError, exceptions.ConnectTimeoutError, exceptions.ProxyError)
     if caused_by(exceptions.ProxyError, requests.exceptions.ProxyError) or (proxy and unreachable):
         variable = _proxy_variable(proxy) if proxy else "the environment"
-        return TransferError(f"the proxy in {variable} does not answer or refuses", unreachable=True)
+        what, hint = f"the proxy in {variable} does not answer or refuses", f"Correct {variable}, or unset it."
+        return TransferError(what, unreachable=True, hint=hint)
     if caused_by(ssl.SSLCertVerificationError):
         return TransferError("the server's TLS certificate is not valid, or not for this host", again=False)
     if caused_by(exceptions.NameResolutionError, socket.gaierror):
@@ -415,9 +417,8 @@ def _refusal(response: requests.Response, proxy: str | None) -> TransferError:
     status = response.status_code
     if status == PROXY_REFUSED:
         variable = _proxy_variable(proxy) if proxy else "the environment"
-        return TransferError(
-            f"the proxy in {variable} refuses access (HTTP {status})", again=False, unreachable=True
-        )
+        what, hint = f"the proxy in {variable} refuses access (HTTP {status})", f"Correct {variable}, or unset it."
+        return TransferError(what, again=False, unreachable=True, hint=hint)
     if status in ACCESS_REFUSED:
         return TransferError(f"the server refuses access (HTTP {status})", again=False, status=status)
     if status in NOT_THERE:

@@ -46,14 +46,23 @@ class FileStatus:
 
 
 def local_status(file: BenchmarkFile, folder: Path, manifest: Manifest) -> FileStatus:
-    """What is on disk of a file, below the benchmark's own `folder`. It remains to be fetched unless it is there
-    as in the manifest.""" path = folder / file.path try: size_here = path.stat().st_size except
-    (FileNotFoundError, NotADirectoryError): known = manifest.part(file.path) or manifest.file(file.path) size =
-    known.size if known else None part = part_path(path) return FileStatus(file, "missing", 0, part.stat().st_size
-    if part.is_file() else 0, size, todo=True) known = manifest.file(file.path) if path.is_dir(): return
-    FileStatus(file, "folder", todo=True) if known is None: return FileStatus(file, "unlisted", size_here) here:
-    Here = "present" if known.size == size_here else "wrong_size" return FileStatus(file, here, size_here, 0,
-    known.size, todo=here != "present")
+    """What is on disk of a file, below the benchmark's own `folder`. Unless it is there as in the manifest, it
+    remains to be fetched."""
+    path = folder / file.path
+    try:
+        size_here = path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        known = manifest.part(file.path) or manifest.file(file.path)
+        size = known.size if known else None
+        part = part_path(path)
+        return FileStatus(file, "missing", 0, part.stat().st_size if part.is_file() else 0, size, todo=True)
+    known = manifest.file(file.path)
+    if path.is_dir():
+        return FileStatus(file, "folder", todo=True)
+    if known is None:
+        return FileStatus(file, "unlisted", size_here)
+    here: Here = "present" if known.size == size_here else "wrong_size"
+    return FileStatus(file, here, size_here, 0, known.size, todo=here != "present")
 
 
 @dataclass(frozen=True)
