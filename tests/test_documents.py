@@ -167,7 +167,11 @@ def view(line: str, place: Path, environment: dict[str, str]) -> int:
         assert viewer.stdout is not None
         assert any("http://" in row for row in viewer.stdout), f"{line} tells no address"
         viewer.send_signal(signal.SIGINT)
-        viewer.stdout.read()
+        try:
+            viewer.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            viewer.kill()
+            raise
     return viewer.returncode
 
 
