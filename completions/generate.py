@@ -19,7 +19,7 @@ from typing import Any
 import typer
 
 import nersemble_cli
-from nersemble_cli import _HOMES
+from nersemble_cli import _HOME_OF
 from nersemble_cli.cli.app import app
 from nersemble_cli.cli.completion import INSTRUCTION, TABLE
 from nersemble_cli.core.benchmarks import BENCHMARKS, MONO, NVS, Benchmark
@@ -88,7 +88,7 @@ def script(shell: str) -> str:
 
 def stub() -> str:
     """`nersemble_cli/__init__.pyi`: what its `__getattr__` gives, in the words of a type checker."""
-    imports = [f"from {module} import {name} as {name}" for module, names in _HOMES.items() for name in names]
+    imports = [f"from {module} import {original} as {name}" for name, (module, original) in _HOME_OF.items()]
     return "\n".join(
         ['"""Written by completions/generate.py."""', "", *sorted(imports), "", "__version__: str", ""]
     )

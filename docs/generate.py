@@ -127,9 +127,8 @@ def cell(text: str) -> str:
 
 def python() -> str:
     groups: dict[str, list[str]] = {}
-    for name in nersemble_cli.__all__:
-        if not name.startswith("__"):
-            groups.setdefault(nersemble_cli._HOME_OF[name], []).append(name)
+    for name, (module, _) in nersemble_cli._HOME_OF.items():
+        groups.setdefault(module, []).append(name)
     parts = [
         "# Python\n\nEverything here is imported from `nersemble_cli`. This page is made from the docstrings.\n",
         "```{contents}\n:local:\n:depth: 1\n```\n",
@@ -219,7 +218,9 @@ def imports() -> Counter[tuple[str, str]]:
         module = ".".join(("nersemble_cli", *path.relative_to(PACKAGE).with_suffix("").parts))
         source = room_of(module)
         tree = ast.parse(path.read_text("utf-8"))
-        names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+        # The command line imports inside functions, to start quickly; elsewhere that is for optional things.
+        nodes = ast.walk(tree) if source == "cli" else tree.body
+        names = [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
         for target in {room_of(name) for name in names}:
             if source and target and source != target:
                 found[source, target] += 1

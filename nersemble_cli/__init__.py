@@ -50,11 +50,9 @@ _HOMES = {
     "nersemble_cli.core.data.sampling": ("GroupedBatchSampler",),
     "nersemble_cli.core.data.managers": ("MonoFlameAvatarDataManager", "NVSDataManager", "SVFRDataManager"),
     "nersemble_cli.core.download.batch": ("download",),
-    "nersemble_cli.core.download.selection": ("parse_selection",),
-    "nersemble_cli.core.download.http": ("Server",),
     "nersemble_cli.core.errors": ("NersembleError", "UsageError"),
     "nersemble_cli.core.flame.provider": ("FlameProvider",),
-    "nersemble_cli.core.inspect.file": ("inspect_file",),
+    "nersemble_cli.core.inspect.file": ("inspect_file as inspect", "inspect_file"),
     "nersemble_cli.core.inspect.folder": ("survey",),
     "nersemble_cli.core.scenes": (
         "PictureOptions",
@@ -81,16 +79,20 @@ _HOMES = {
     ),
     "nersemble_cli.core.flame.tracking": ("FlameTracking",),
 }
-_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+_HOME_OF = {
+    name.rpartition(" ")[2]: (module, name.partition(" ")[0]) for module, names in _HOMES.items() for name in names
+}
 
-__all__ = ["__version__", *_HOME_OF]
+# `import *` would hide the standard library's inspect.
+__all__ = ["__version__", *(name for name in _HOME_OF if name != "inspect")]
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'nersemble_cli' has no attribute '{name}'")
     try:
-        return getattr(importlib.import_module(_HOME_OF[name]), name)
+        module, original = _HOME_OF[name]
+        return getattr(importlib.import_module(module), original)
     except ImportError as error:
         return _unavailable(name, error)
 

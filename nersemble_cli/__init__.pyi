@@ -35,12 +35,11 @@ from nersemble_cli.core.data.managers import NVSDataManager as NVSDataManager
 from nersemble_cli.core.data.managers import SVFRDataManager as SVFRDataManager
 from nersemble_cli.core.data.sampling import GroupedBatchSampler as GroupedBatchSampler
 from nersemble_cli.core.download.batch import download as download
-from nersemble_cli.core.download.http import Server as Server
-from nersemble_cli.core.download.selection import parse_selection as parse_selection
 from nersemble_cli.core.errors import NersembleError as NersembleError
 from nersemble_cli.core.errors import UsageError as UsageError
 from nersemble_cli.core.flame.provider import FlameProvider as FlameProvider
 from nersemble_cli.core.flame.tracking import FlameTracking as FlameTracking
+from nersemble_cli.core.inspect.file import inspect_file as inspect
 from nersemble_cli.core.inspect.file import inspect_file as inspect_file
 from nersemble_cli.core.inspect.folder import survey as survey
 from nersemble_cli.core.scenes import PictureOptions as PictureOptions

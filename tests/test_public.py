@@ -35,7 +35,7 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sorted(nersemble_cli.__all__))
+@pytest.mark.parametrize("name", sorted(nersemble_cli._HOME_OF))
 def test_every_public_name_can_be_imported(name: str) -> None:
     assert getattr(nersemble_cli, name) is not None
     assert name in dir(nersemble_cli)

@@ -1,3 +1,3 @@
-"""Moved: `from nersemble_cli import Server`. Goes with 0.3."""
+"""Use `nersemble_cli.download`. Goes with 0.3."""
 
 from nersemble_cli.core.download.http import Server as Server
