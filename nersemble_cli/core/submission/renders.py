@@ -29,6 +29,7 @@ from nersemble_cli.core.submission.video_checks import check_video, wrong_frame_
 from nersemble_cli.core.threads import Cancel, NullProgress, Progress, in_threads
 
 _PUNCTUATION = re.compile(r"[^a-z0-9/]")
+_OTHER_MESHES = {".ply", ".obj", ".stl", ".off", ".glb", ".gltf"}
 _NEARLY = 0.85  # difflib's ratio from which a name is taken for a misspelling
 _STANDARD_DEPTH = 3  # participant / sequence / camera
 
@@ -471,10 +472,27 @@ def _scan_meshes(renders: Renders, benchmark: MeshBenchmark, progress: Progress)
         else:
             renders.files[name] = path
     if not renders.files:
-        raise _wrong_task(renders) or _explain_nothing_found(renders)
+        raise _other_meshes(strangers) or _wrong_task(renders) or _explain_nothing_found(renders)
     _leave_out(renders, strangers)
     members = {name: FileMember(name, path) for name, path in renders.files.items()}
     check_meshes(renders.report, benchmark, members, closed=set(), quick=False, progress=progress)
+
+
+def _other_meshes(paths: Iterable[Path]) -> UsageError | None:
+    """The error for meshes in another format, or with other names than those of a submission."""
+    meshes = [path for path in paths if path.suffix.lower() in _OTHER_MESHES]
+    if not meshes:
+        return None
+    found = ", ".join(f"{n} {name}" for name, n in Counter(path.name for path in meshes).most_common(3))
+    hint = "Name them mesh_posed.ply and mesh_neutral.ply."
+    if any(path.suffix.lower() != ".ply" for path in meshes):
+        hint = (
+            "Convert them to PLY, which keeps the order of the vertices: "
+            "trimesh.load(path, process=False, maintain_order=True).export('mesh_posed.ply')"
+        )
+    return UsageError(
+        f"There is no mesh_posed.ply or mesh_neutral.ply, but there are other meshes ({found}).", hint
+    )
 
 
 def demote(report: Report, codes: frozenset[str]) -> None:
