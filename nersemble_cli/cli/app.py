@@ -34,7 +34,7 @@ BROKEN_PIPE = 141  # as a shell reports it
 DEBUG_VARIABLE = "NERSEMBLE_DEBUG"
 COLUMNS = range(40, 500)  # the widths of a terminal that can be believed
 PANEL_COLUMNS = 80  # narrower panels would cut names
-PACKAGES = {"cv2": "opencv-python", "dotenv": "python-dotenv", "ffmpeg": "ffmpeg-python"}
+PACKAGES = {"cv2": "opencv-python", "dotenv": "python-dotenv", "ffmpeg": "ffmpeg-python", "vtkmodules": "vtk"}
 """Import name → package name, where they differ."""
 
 
