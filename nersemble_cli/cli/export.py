@@ -313,6 +313,7 @@ def _show(output: Output, done: Exported) -> None:
     from nersemble_cli.cli.output import human_size
 
     missing = done.num_images - done.num_there
+    images = f"{missing:,} image{'' if missing == 1 else 's'}"
     there = f" ({done.num_there:,} were there)" if done.num_there else ""
     for loss in done.losses:
         output.warning(loss)
@@ -320,13 +321,11 @@ def _show(output: Output, done: Exported) -> None:
         output.note(note)
     if done.dry_run:
         output.print(
-            f"Would write {missing:,} images to {done.out}{there}: about {human_size(done.num_bytes)},"
+            f"Would write {images} to {done.out}{there}: about {human_size(done.num_bytes)},"
             f" {human_size(done.free_bytes)} free."
         )
         return
-    output.print(
-        f"Wrote {missing:,} images to {done.out}{there}: {human_size(done.num_bytes)}.", style="bold green"
-    )
+    output.print(f"Wrote {images} to {done.out}{there}: {human_size(done.num_bytes)}.", style="bold green")
     if done.held_out:
         output.print(f"Held out: {', '.join(done.held_out)}")
     for name, line in done.lines.items():

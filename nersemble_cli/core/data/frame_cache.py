@@ -87,7 +87,7 @@ class FrameCache:
             return make()
         path = self.folder / f"{number:07d}.{self.format}"
         try:
-            return self._decode(path.read_bytes())
+            return self._read(path)
         except (FileNotFoundError, ValueError, av.FFmpegError):
             frame = make()
         part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
@@ -108,9 +108,11 @@ class FrameCache:
             pictures.append(encode_jpeg(np.repeat(frame[..., 3:], 3, axis=2)))
         return len(pictures[0]).to_bytes(8, "little") + b"".join(pictures)
 
-    def _decode(self, content: bytes) -> Frame:
+    def _read(self, path: Path) -> Frame:
+        """The frame of a file. Raises ValueError or `av.FFmpegError` if it is damaged."""
         if self.format == "raw":
-            return np.frombuffer(bytearray(content), np.uint8).reshape(self.shape)
+            return np.fromfile(path, np.uint8).reshape(self.shape)
+        content = path.read_bytes()
         size = int.from_bytes(content[:8], "little")
         parts = [_decode_jpeg(content[8 : 8 + size])]
         if self.shape[2] > 3:

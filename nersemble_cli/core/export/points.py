@@ -22,7 +22,10 @@ def source_timesteps(
     if selection.request.n_points == 0:
         return None
     if not isinstance(data, NVSDataManager):
-        notes.append(f"{selection.benchmark.name} has no point clouds, so there are no points to start from.")
+        notes.append(
+            f"{selection.benchmark.name} has no point clouds, so there are no points to start from: the Inria trainer"
+            " cannot do without, gsplat can with --init_type random."
+        )
         return None
     here = data.list_pointclouds(sequence)
     if not here:

@@ -231,7 +231,7 @@ def _estimate(export: Export, files: list[ImageFile]) -> int:
 
 
 def _count(n: int, what: str) -> str:
-    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+    return f"{n} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def _megabytes(n_bytes: int) -> str:
@@ -243,7 +243,7 @@ def _readme(export: Export, out: Path) -> str:
     lines = [
         f"# {selection.benchmark.title}, participant {selection.data.participant}: {export.format}",
         "",
-        f"Written by `nersemble export {export.format}`, version {__version__}: {len(export.images):,} images from"
+        f"Written by `nersemble export {export.format}`, version {__version__}: {_count(len(export.images), 'image')} from"
         f" {_count(len(selection.cameras), 'camera')}. {export.world}",
         "",
         "## Use",
