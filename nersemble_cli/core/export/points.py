@@ -23,8 +23,8 @@ def source_timesteps(
         return None
     if not isinstance(data, NVSDataManager):
         notes.append(
-            f"{selection.benchmark.name} has no point clouds, so there are no points to start from: the Inria trainer"
-            " cannot do without, gsplat can with --init_type random."
+            f"{selection.benchmark.name} has no point clouds, so there are no points to start from: the Inria"
+            " trainer cannot do without, gsplat can with --init_type random."
         )
         return None
     here = data.list_pointclouds(sequence)

@@ -243,8 +243,8 @@ def _readme(export: Export, out: Path) -> str:
     lines = [
         f"# {selection.benchmark.title}, participant {selection.data.participant}: {export.format}",
         "",
-        f"Written by `nersemble export {export.format}`, version {__version__}: {_count(len(export.images), 'image')} from"
-        f" {_count(len(selection.cameras), 'camera')}. {export.world}",
+        f"Written by `nersemble export {export.format}`, version {__version__}:"
+        f" {_count(len(export.images), 'image')} from {_count(len(selection.cameras), 'camera')}. {export.world}",
         "",
         "## Use",
         "",
