@@ -277,6 +277,72 @@ def pair(
 
 
 @options.command(
+    app,
+    "nersemble score svfr submission.zip",
+    "nersemble score svfr meshes/ --against clouds/ --landmarks landmarks.json",
+)
+def svfr(
+    meshes: Annotated[
+        Path, typer.Argument(metavar="SUBMISSION|MESHES", help="A zip, or a folder of meshes.", show_default=False)
+    ],
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", metavar="CLOUDS", help="A folder of scans: NAME.pcd or NAME.ply, in metres."),
+    ] = None,
+    landmarks: Annotated[
+        Path | None,
+        typer.Option("--landmarks", metavar="FILE", help="JSON: name of a scan → its seven NoW landmarks."),
+    ] = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Measure meshes: among each other, or against scans of yours.
+
+    Without --against: how far the neutral meshes of one person are from each other, of which half is about a lower
+    bound of the mean error. With it: the distance from the scan of each name to the mesh of that name.
+
+    Exit status: 0 measured, 1 a mesh cannot be read, 2 wrong usage.
+    """
+    from nersemble_cli.cli.output import Output, plain_table
+    from nersemble_cli.core.errors import UsageError
+    from nersemble_cli.core.score import svfr as measure
+
+    output = Output(as_json)
+    if (against is None) != (landmarks is None):
+        raise UsageError("--against and --landmarks belong together.", "Give both, or neither.")
+    notice = f"Local estimate: the ground truth is not public. {measure.UNKNOWN}"
+    document: dict[str, Any] = {
+        "schema_version": 1, "kind": "local_estimate", "benchmark": "svfr", "notice": notice
+    }  # fmt: skip
+    if against is not None and landmarks is not None:
+        found = measure.against_clouds(meshes, against, landmarks)
+        within = (">within 1 mm", ">2.5", ">5", ">10")
+        table = plain_table("scan", "alignment", ">L2 mm", ">L1 mm", ">median mm", *within, ">normals", ">scale")
+        for name, ways in found.items():
+            for way, result in ways.items():
+                recall = (f"{share:.1%}" for share in result.recall.values())
+                normals = "–" if result.normals is None else f"{result.normals:.3f}"
+                lengths = (f"{value:.3f}" for value in (result.l2_mm, result.l1_mm, result.median_mm))
+                table.add_row(name, way, *lengths, *recall, normals, f"{result.scale:.4f}")
+        document["scans"] = {n: {way: r.as_json() for way, r in ways.items()} for n, ways in found.items()}
+    else:
+        with output.progress() as progress:
+            spreads = measure.neutral_spreads(meshes, progress)
+        table = plain_table(
+            "participant", ">neutral meshes", ">rigid mm", ">with scale mm", ">largest mm", ">at least mm"
+        )
+        for participant, spread in spreads.items():
+            bound = spread.as_json()["lower_bound_mm"]
+            distances = (spread.rigid_mm, spread.similarity_mm, spread.largest_mm, bound)
+            cells = ("–" if value is None else f"{value:.3f}" for value in distances)
+            table.add_row(f"{participant:03d}", str(spread.num_meshes), *cells)
+        document["participants"] = {f"{p:03d}": spread.as_json() for p, spread in spreads.items()}
+    output.print(notice, style="bold")
+    output.print()
+    output.table(table)
+    output.json(document)
+
+
+@options.command(
     app, "nersemble score merge part_*.json -o report.html", "nersemble score merge part_*.json --json"
 )
 def merge(

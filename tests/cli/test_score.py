@@ -236,3 +236,45 @@ def test_a_report_and_a_video_are_written(run: Run, synthetic: Path, renders: Pa
     assert run("score", "nvs", renders, "-f", synthetic, *BASE, "-o", video, "-c", SERIAL).status == 0
     assert video.stat().st_size > 1000
     assert {path.name for path in tmp_path.iterdir() if path.name != "home"} == {"report.html", "side.mp4"}
+
+
+def test_neutral_meshes_of_a_person_are_compared(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("igl")
+    from nersemble_cli.core.benchmarks import SVFR
+    from nersemble_cli.core.formats.ply import mesh_to_ply
+    from nersemble_cli.core.synthetic.head import make_flame_model
+
+    model = make_flame_model()
+    for k, key in enumerate(SVFR.image_keys[17][:2]):
+        place = tmp_path / "meshes" / "017" / key.to_key()
+        place.mkdir(parents=True)
+        (place / "mesh_neutral.ply").write_bytes(mesh_to_ply(model.v_template * (1 + 0.05 * k), model.faces))
+    result = run("score", "svfr", tmp_path / "meshes", "--json")
+    assert result.status == 0
+    found = json.loads(result.out)["participants"]["017"]
+    assert found["num_meshes"] == 2
+    assert found["rigid_mm"] > 1 > found["similarity_mm"]
+    assert "Not public" in run("score", "svfr", tmp_path / "meshes").out
+    assert run("score", "svfr", tmp_path / "meshes", "--against", tmp_path).status == 2
+    assert run("score", "svfr", tmp_path / "nothing.zip").status == 2
+
+
+def test_meshes_are_measured_against_scans(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("igl")
+    from nersemble_cli.core.formats.ply import mesh_to_ply
+    from nersemble_cli.core.synthetic.head import make_flame_model
+
+    model = make_flame_model()
+    marks = model.v_template[::700][:7]
+    for place in ("meshes", "clouds"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "a.ply").write_bytes(mesh_to_ply(model.v_template, model.faces))
+    np.save(tmp_path / "meshes" / "a.npy", marks)
+    (tmp_path / "marks.json").write_text(json.dumps({"a": marks.tolist()}))
+    result = run("score", "svfr", tmp_path / "meshes", "--against", tmp_path / "clouds", "--landmarks",
+                 tmp_path / "marks.json", "--json")  # fmt: skip
+    assert result.status == 0
+    ways = json.loads(result.out)["scans"]["a"]
+    assert set(ways) == {"rigid", "similarity"}
+    assert ways["rigid"]["l2_mm"] == pytest.approx(0, abs=0.01)
+    assert ways["rigid"]["recall"]["1"] == 1
