@@ -2,8 +2,9 @@
 
     python perf/score.py --reference ENV/bin/python [--frames 16] [--sizes 512x512 1604x1100]
 
-ENV has torch and torchmetrics (`tests/core/score/make_reference.py` says which). Both compute PSNR, SSIM, MS-SSIM and
-LPIPS (seeded random weights) of the same frames, one after the other on the same machine. Times leave the start out.
+ENV has torch and torchmetrics (`tests/core/score/make_reference.py` says which). Both compute PSNR, SSIM, MS-SSIM
+and LPIPS (seeded random weights) of the same frames, one after the other on one machine. Times leave the start
+out.
 """
 
 from __future__ import annotations
