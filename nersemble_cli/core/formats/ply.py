@@ -52,21 +52,21 @@ def read_ply_header(file: BinaryIO) -> PlyHeader:
     if lines[0].strip() != "ply" or not end:
         raise InvalidInputError("has no PLY header")
     format_, counts, size = "", {"vertex": 0, "face": 0}, len(text) + len(end)
-    name, count, is_ascii, triangle_size = "", 0, False, 0
+    element, count, is_ascii, triangle_size = "", 0, False, 0
     try:
         for words in (line.split() for line in lines[1:]):
             match words:
-                case ["format", name, _]:
-                    format_, is_ascii = name, name == "ascii"
-                case ["element", name, number]:
+                case ["format", kind, _]:
+                    format_, is_ascii = kind, kind == "ascii"
+                case ["element", element, number]:
                     count = int(number)
                     if count < 0:
                         raise ValueError(number)
-                    counts[name], triangle_size = count, 0
-                case ["property", *_] if not name:
+                    counts[element], triangle_size = count, 0
+                case ["property", *_] if not element:
                     raise ValueError("'property' before any 'element'")
                 case ["property", "list", length_type, index_type, _]:
-                    is_only_one = name == "face" and not triangle_size and _TYPE_SIZES[length_type] == 1
+                    is_only_one = element == "face" and not triangle_size and _TYPE_SIZES[length_type] == 1
                     triangle_size = 1 + 3 * _TYPE_SIZES[index_type] if is_only_one and not is_ascii else -1
                     size += count * (2 if is_ascii else _TYPE_SIZES[length_type])
                 case ["property", type_, _]:
