@@ -13,11 +13,12 @@ import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
 import trimesh
+import typer
 
 from nersemble_cli import validate_submission
 from nersemble_cli.cli.demo import VIDEO
@@ -31,6 +32,7 @@ from tests.fault_server import FaultServer, benchmark_content
 
 sys.path.insert(0, str(ROOT / "docs"))
 
+import generate
 import make_output
 
 pytestmark = pytest.mark.slow
@@ -194,3 +196,18 @@ def test_documents_show_something_to_test() -> None:
         and len(with_blocks("shell")) >= 4
         and "README.md" in with_blocks("console")
     )
+
+
+def test_an_undocumented_command_ends_the_build_of_the_site() -> None:
+    def silent(wanted: bool = False) -> None:
+        pass
+
+    def documented(wanted: Annotated[bool, typer.Option(help="It is wanted.")] = False) -> None:
+        """Do something."""
+
+    for function, complaint in ((silent, "has no help"), (documented, "has no example")):
+        app = typer.Typer(help="A program.", add_completion=False)
+        app.command("one")(function)
+        app.command("two", epilog="Example:\n\nprogram two")(documented)
+        with pytest.raises(generate.Undocumented, match=f"program one {complaint}"):
+            list(generate.describe(typer.main.get_command(app), "program", None))
