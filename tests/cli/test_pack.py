@@ -18,6 +18,7 @@ import pytest
 from nersemble_cli import validate_submission
 from nersemble_cli.core.benchmarks import MONO, NVS, SVFR
 from nersemble_cli.core.formats.png import read_rgb
+from nersemble_cli.core.video import file_url
 from nersemble_cli.core.video.encode import encode_command, find_ffmpeg
 from tests import made_up
 from tests.conftest import ROOT, Run
@@ -319,7 +320,7 @@ def test_full_disk_is_an_error_and_leaves_nothing(
 
     def onto_a_full_disk(path: Path, *arguments: object) -> list[str]:
         command = right(path, *arguments)  # type: ignore[arg-type]
-        place = command.index(str(path))
+        place = command.index(file_url(path))
         return [*command[:place], "-f", "mpegts", str(full), *command[place + 1 :]]
 
     monkeypatch.setattr("nersemble_cli.core.video.encode.encode_command", onto_a_full_disk)
