@@ -565,7 +565,7 @@ def test_wrong_tags_name_the_whole_command(task: VideoBenchmark, rate: str, tmp_
 
 
 def mesh_report(tmp_path: Path, mesh: bytes, landmarks: bytes | None = None, quick: bool = False) -> Report:
-    files = made_up.svfr("posed", "neutral") | {MESH: mesh}
+    files = made_up.svfr("posed") | {MESH: mesh}
     if landmarks is not None:
         files[LANDMARKS] = landmarks
     return check(tmp_path, files, quick=quick)
