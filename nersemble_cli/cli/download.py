@@ -210,7 +210,7 @@ def _ask_for_url(benchmark: Benchmark, workers: int, out: Output) -> Server:
 
 def _show(plan: Plan, out: Output) -> Result:
     """Shows the plan; the result holds the files that the server could not tell anything of."""
-    from nersemble_cli.cli.output import human_size
+    from nersemble_cli.cli.output import count, human_size
     from nersemble_cli.core.download.batch import Result, check_space
     from nersemble_cli.core.download.plan import by_asset, totals
     from nersemble_cli.core.errors import NersembleError
@@ -223,7 +223,7 @@ def _show(plan: Plan, out: Output) -> Result:
     total = totals(plan.items)
     out.table(_plan_table(groups, total))
     out.print(
-        f"To fetch: {total.remaining_files:,} files, {_estimate(plan)}{human_size(total.remaining_bytes)}, "
+        f"To fetch: {count(total.remaining_files, 'file')}, {_estimate(plan)}{human_size(total.remaining_bytes)}, "
         f"into {plan.folder} ({human_size(free_space(plan.folder))} free)."
     )
     _show_failures(result.failures, out)

@@ -127,7 +127,7 @@ def _chosen(values: list[str]) -> dict[str, list[int]]:
 
 
 def _show(overview: Overview, verified: bool, out: Output) -> None:
-    from nersemble_cli.cli.output import human_size, plain_table
+    from nersemble_cli.cli.output import count, human_size, plain_table
 
     title = f"{overview.benchmark.name}: {overview.benchmark.title}"
     if not overview.started:
@@ -158,7 +158,8 @@ def _show(overview: Overview, verified: bool, out: Output) -> None:
         checked = sum(len(group.present) for group in overview.groups)
         others = f", {checked - overview.n_hashed:,} not fetched by nersemble checked for being whole"
         out.print(
-            f"Verified {overview.n_hashed:,} files by sha256{others if checked > overview.n_hashed else ''}: "
+            f"Verified {count(overview.n_hashed, 'file')} by sha256"
+            f"{others if checked > overview.n_hashed else ''}: "
             f"{len(overview.damaged):,} damaged."
         )
     if overview.command:
