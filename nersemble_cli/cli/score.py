@@ -133,9 +133,9 @@ app = typer.Typer(
 
 @app.callback()
 def score() -> None:
-    """Score renders of training cameras and sequences before an upload.
+    """Say how good renders are, before an upload.
 
-    With the metrics of the benchmark's author, by their conventions. What is hidden stays hidden: leave a camera
+    Of training cameras and sequences, with the metrics of the benchmark's author, by their conventions. What is hidden stays hidden: leave a camera
     or a sequence out of your training, render it, and score that.
     """
 
@@ -205,12 +205,12 @@ _DOC = """Score {what}.
 for _name, _what, _advice in (
     (
         "nvs",
-        "novel views, on training cameras that you left out",
+        "novel views of training cameras",
         "Good cameras: 222200040, 220700191, 222200043.",
     ),
     (
         "mono",
-        "an avatar, on training sequences that you left out",
+        "an avatar in training sequences",
         "Only camera 222200037 has ground truth, so that novel views cannot be scored.",
     ),
 ):
@@ -248,7 +248,7 @@ def pair(
     dry_run: DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Compare any two videos or folders of PNGs.
+    """Compare two videos, or folders of PNGs.
 
     B is taken as it is. If A is a folder of PNGs, it is encoded as `pack` does it, unless --lossless is given.
 
@@ -295,7 +295,7 @@ def svfr(
     ] = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Measure meshes: among each other, or against scans of yours.
+    """Measure meshes, also against your scans.
 
     Without --against: how far the neutral meshes of one person are from each other, of which half is about a lower
     bound of the mean error. With it: the distance from the scan of each name to the mesh of that name.
@@ -348,7 +348,7 @@ def svfr(
 def merge(
     parts: Annotated[
         list[Path],
-        typer.Argument(metavar="PART.json…", help="What `score --videos I/N --json` printed.", show_default=False),
+        typer.Argument(metavar="PART.json", help="What `score --videos I/N --json` printed.", show_default=False),
     ],
     report: Annotated[
         Path | None,
@@ -360,7 +360,7 @@ def merge(
     overwrite: OverwriteOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Put the parts of many machines together.
+    """Join the parts of many machines.
 
     The result is that of a single run, to the last byte.
     """
