@@ -135,8 +135,8 @@ app = typer.Typer(
 def score() -> None:
     """Say how good renders are, before an upload.
 
-    Of training cameras and sequences, with the metrics of the benchmark's author, by their conventions. What is hidden stays hidden: leave a camera
-    or a sequence out of your training, render it, and score that.
+    Of training cameras and sequences, with the metrics of the benchmark's author, by their conventions. What is
+    hidden stays hidden: leave a camera or a sequence out of your training, render it, and score that.
     """
 
 
