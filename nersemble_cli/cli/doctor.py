@@ -1,4 +1,4 @@
-"""`nersemble doctor`: what there is on this machine."""
+"""`nersemble doctor`: the state of this machine."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ DRAWING = {
 
 
 def doctor(folder: FolderOption = None, as_json: JsonOption = False) -> None:
-    """Say what nersemble finds on this machine.
+    """Show what nersemble finds on this machine.
 
-    Versions, ffmpeg, OpenGL, FLAME model, settings and free space: what to paste into a report of a fault. Your
+    Versions, ffmpeg, OpenGL, FLAME model, settings and free space: what to paste into a bug report. Your
     benchmark URL is not shown.
     """
     from nersemble_cli.cli.output import Output, plain_table
@@ -45,8 +45,8 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
     ffmpeg, model, folder = found["ffmpeg"], found["flame_model"], found["folder"]
     installed = [f"{name} {version}" for name, version in libraries.items() if version]
     missing = ", ".join(name for name, version in libraries.items() if version is None and name != "torch")
-    rights = "" if folder["writable"] else ", not writable"
-    state = f"{folder['path']} ({'there' if folder['exists'] else 'not there yet'}{rights})"
+    permission = "" if folder["writable"] else ", not writable"
+    state = f"{folder['path']} ({'there' if folder['exists'] else 'not there yet'}{permission})"
     return [
         ("nersemble", f"{found['nersemble']}, Python {found['python']}, {found['system']}", ""),
         row("libraries", ", ".join(installed), "none"),

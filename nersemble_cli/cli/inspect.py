@@ -1,4 +1,4 @@
-"""`nersemble inspect`: what is in a benchmark folder, or in one file."""
+"""`nersemble inspect`: the contents of a benchmark folder or of a single file."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ def inspect(
         Path | None,
         typer.Argument(
             metavar="PATH",
-            help="A file to look into: mp4, json, pcd, npz, ply, npy, png, zip; or a benchmark folder.",
+            help="A file (mp4, json, pcd, npz, ply, npy, png, zip) or a benchmark folder.",
             show_default=False,
         ),
     ] = None,
     folder: options.FolderOption = None,
     participant: options.ParticipantsOption = None,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Read every file again and compare it with what was downloaded.")
+        bool, typer.Option("--verify", help="Read every file and compare it with what was downloaded.")
     ] = False,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Say what is there, missing, or in a file.
+    """Show what is in a folder or a file.
 
-    Without a PATH it is the benchmark folder that is looked at.
+    Without a PATH, the benchmark folder is inspected.
 
     Exit status: 0; 1 if --verify finds a damaged file, or the file at PATH is damaged.
     """
@@ -113,7 +113,7 @@ def _inspect_folder(folder: Path | None, participants: list[str], verify: bool, 
 
 
 def _chosen(values: list[str]) -> dict[str, list[int]]:
-    """Benchmark → participants that are meant. Raises `UsageError`, listing all, for a stranger."""
+    """The selected participants of each benchmark. Raises `UsageError`, which lists all, for an unknown name."""
     from nersemble_cli.core.download.selection import split_names
 
     chosen: dict[str, list[int]] = {}

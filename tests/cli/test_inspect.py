@@ -267,3 +267,23 @@ def test_a_path_that_is_not_there(run: Run) -> None:
     result = run("inspect", "nowhere.mp4")
     assert result.status == 2
     assert "nowhere.mp4" in result.err
+
+
+def test_names_in_an_npz_cannot_act_on_the_terminal(tmp_path: Path, run: Run) -> None:
+    np.savez(tmp_path / "a.npz", **{"\x1b[31m[/red]\x9b": np.zeros(3)})
+    result = run("inspect", tmp_path / "a.npz")
+    assert result.status == 0
+    assert "\\x1b[31m[/red]\\x9b" in result.out and "\x1b" not in result.out and "\x9b" not in result.out
+
+
+def test_a_cloud_of_one_point(tmp_path: Path, run: Run) -> None:
+    lines = ["VERSION 0.7", "FIELDS x y z", "SIZE 4 4 4", "TYPE F F F", "WIDTH 1", "HEIGHT 1", "POINTS 1"]
+    (tmp_path / "a.pcd").write_text("\n".join([*lines, "DATA ascii", "1 2 3"]) + "\n")
+    assert "n points: 1" in run("inspect", tmp_path / "a.pcd").out
+
+
+def test_a_file_that_cannot_be_read_is_not_said_to_be_downloaded_again(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "camera_params.json").write_text('{"world_2_cam": 1}')
+    result = run("inspect", tmp_path / "camera_params.json")
+    assert result.status == 1
+    assert "Delete it" not in result.err and "--verify" in result.err
