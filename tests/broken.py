@@ -360,3 +360,9 @@ def _(frames: Path) -> None:
 @renders_recipe("duplicate_frame")
 def _(frames: Path) -> None:
     (frames / "frame_2.png").hardlink_to(frames / "00002.png")
+
+
+@renders_recipe("ambiguous_order")
+def _(frames: Path) -> None:
+    for i, frame in enumerate(sorted(frames.iterdir())):
+        frame.rename(frames / f"{i}_{9 - i}.png")

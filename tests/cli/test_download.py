@@ -325,7 +325,7 @@ def test_waits_as_long_as_the_server_asks(server: FaultServer, download: Downloa
         (Fault(status=302, headers={"Location": "/path-s3cret/nvs/" + VIDEO}), "redirects in a circle"),
         (Fault(body=HTML), "is a web page (HTML), not .mp4"),
         (Fault(body=b""), "is empty"),
-        (Fault(body=b"12345678 and no video at all"), "which is no .mp4"),
+        (Fault(body=b"12345678 and no video at all"), "unlike any .mp4 file"),
         (Fault(claim_extra=10), "connection broke off"),
         (Fault(drop_after=100), "connection broke off"),
         (Fault(stall_after=100), "stopped sending"),
