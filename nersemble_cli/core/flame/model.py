@@ -68,7 +68,7 @@ def unpickle(file: BinaryIO, path: Path) -> Any:
     try:
         return read_pickle(file)
     except InvalidInputError as error:
-        raise InvalidInputError(f"{path} was refused: {error.message}.", _WHERE) from None
+        raise InvalidInputError(f"{path} was refused: it {error.message}.", _WHERE) from None
 
 
 def load_flame_model(path: str | Path | None = None) -> FlameModel:

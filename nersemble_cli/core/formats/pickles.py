@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import pickletools
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -68,7 +69,7 @@ class _Object:
 
 
 def _refuse(what: object) -> InvalidInputError:
-    return InvalidInputError(f"unpickling it would run {what}, which no FLAME file needs. Nothing of it was run")
+    return InvalidInputError(f"would run {what}, which no FLAME file needs. Nothing of it was run")
 
 
 def _need(condition: object, what: str) -> None:
@@ -80,27 +81,33 @@ def _need(condition: object, what: str) -> None:
 
 
 def _reconstruct(cls: Any, shape: Any, kind: Any) -> _Array:
-    _need(cls == _Name("numpy", "ndarray") and shape == (0,) and kind in ("b", b"b"), "an array is built oddly")
+    _need(
+        cls == _Name("numpy", "ndarray") and shape == (0,) and kind in ("b", b"b"),
+        "has an array that is built oddly",
+    )
     return _Array()
 
 
 def _make_dtype(code: Any, align: Any = 0, copy: Any = 1) -> _Dtype:
-    _need(isinstance(code, str) and code in {*_DTYPES, _OBJECT}, f"it has an array of type {code!r:.40}")
+    _need(isinstance(code, str) and code in {*_DTYPES, _OBJECT}, f"has an array of type {code!r:.40}")
     return _Dtype(code)
 
 
 def _make_scalar(dtype: Any, data: Any) -> Any:
-    _need(isinstance(dtype, _Dtype) and dtype.code != _OBJECT, "a scalar is built oddly")
+    _need(isinstance(dtype, _Dtype) and dtype.code != _OBJECT, "has a scalar that is built oddly")
     return _from_bytes(dtype, (), False, data)[()]
 
 
 def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any) -> _Array:
-    _need(isinstance(dtype, _Dtype) and dtype.code != _OBJECT and order in ("C", "F"), "an array is built oddly")
+    _need(
+        isinstance(dtype, _Dtype) and dtype.code != _OBJECT and order in ("C", "F"),
+        "has an array that is built oddly",
+    )
     return _Array(_from_bytes(dtype, shape, order == "F", data))
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
-    _need(isinstance(text, str) and encoding == "latin1", f"it has text in the encoding {encoding!r:.40}")
+    _need(isinstance(text, str) and encoding == "latin1", f"has text in the encoding {encoding!r:.40}")
     return bytes(text, "latin1")
 
 
@@ -120,7 +127,7 @@ def _no_bytes() -> bytes:
 
 
 def _as_list(values: Any = ()) -> list[Any]:
-    _need(isinstance(values, (list, tuple)), "a set is built oddly")
+    _need(isinstance(values, (list, tuple)), "has a set that is built oddly")
     return list(values)
 
 
@@ -150,27 +157,32 @@ def _from_bytes(dtype: _Dtype, shape: Any, is_fortran: bool, data: Any) -> NDArr
     """An array of exactly the bytes in the pickle."""
     _need(
         isinstance(shape, tuple) and len(shape) <= 8 and all(type(n) is int and n >= 0 for n in shape),
-        f"it has an array of shape {shape!r:.60}",
+        f"has an array of shape {shape!r:.60}",
     )
     if isinstance(data, str):
         data = data.encode("latin1")  # a string of Python 2
-    _need(isinstance(data, bytes), "the values of an array are not bytes")
+    _need(isinstance(data, bytes), "has an array whose values are not bytes")
     numpy_dtype = dtype.numpy()
     expected = math.prod(shape) * numpy_dtype.itemsize
-    _need(len(data) == expected, f"an array {shape} of {dtype.code} has {len(data)} bytes, expected {expected}")
+    _need(
+        len(data) == expected, f"has an array {shape} of {dtype.code} with {len(data)} bytes, expected {expected}"
+    )
     return np.frombuffer(data, numpy_dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
 def _build(target: Any, state: Any) -> None:
     """Gives an array, a dtype or an instance its state. Nothing else has one."""
     if isinstance(target, _Dtype):
-        _need(isinstance(state, tuple) and len(state) >= 2 and state[1] in ("<", ">", "|", "="), "odd byte order")
+        _need(
+            isinstance(state, tuple) and len(state) >= 2 and state[1] in ("<", ">", "|", "="),
+            "has an odd byte order",
+        )
         target.order = state[1]
     elif isinstance(target, _Array):
-        _need(isinstance(state, tuple) and len(state) == 5 and isinstance(state[2], _Dtype), "an odd array")
+        _need(isinstance(state, tuple) and len(state) == 5 and isinstance(state[2], _Dtype), "has an odd array")
         _, shape, dtype, is_fortran, data = state
         if dtype.code == _OBJECT:
-            _need(shape == () and isinstance(data, list) and len(data) == 1, "it has an array of objects")
+            _need(shape == () and isinstance(data, list) and len(data) == 1, "has an array of objects")
             (target.value,) = data
         else:
             target.value = _from_bytes(dtype, shape, bool(is_fortran), data)
@@ -179,7 +191,7 @@ def _build(target: Any, state: Any) -> None:
         states = state if isinstance(state, tuple) else (state,)
         target.state = next((s for s in states if isinstance(s, dict)), {})
     else:
-        raise InvalidInputError(f"it changes {target!r:.40}")
+        raise InvalidInputError(f"changes {target!r:.40}")
 
 
 class _Machine:
@@ -195,11 +207,11 @@ class _Machine:
                 items = self.stack[i + 1 :]
                 del self.stack[i:]
                 return items
-        raise InvalidInputError("it has no mark where one is needed")
+        raise InvalidInputError("has no mark where one is needed")
 
     def pop(self) -> Any:
         value = self.stack.pop()
-        _need(value is not _MARK, "it has a mark where a value is needed")
+        _need(value is not _MARK, "has a mark where a value is needed")
         return value
 
     def run(self, data: bytes) -> Any:
@@ -207,7 +219,7 @@ class _Machine:
             if opcode.name == "STOP":
                 return self.pop()
             self.step(opcode.name, argument)
-        raise InvalidInputError("it does not end")
+        raise InvalidInputError("does not end")
 
     def step(self, name: str, argument: Any) -> None:
         stack = self.stack
@@ -234,7 +246,7 @@ class _Machine:
             stack.append(tuple(reversed(items)))
         elif name in ("APPEND", "APPENDS", "ADDITEMS"):
             items = [self.pop()] if name == "APPEND" else self.pop_to_mark()
-            _need(type(stack[-1]) is list, "it appends to what is not a list")
+            _need(type(stack[-1]) is list, "appends to what is not a list")
             stack[-1].extend(items)
         elif name in ("DICT", "SETITEM", "SETITEMS"):
             self._set_items(name)
@@ -242,7 +254,7 @@ class _Machine:
             self._push_name(name, argument)
         elif name in ("REDUCE", "NEWOBJ"):
             arguments, function = self.pop(), self.pop()
-            _need(isinstance(arguments, tuple), "its arguments are not a tuple")
+            _need(isinstance(arguments, tuple), "has arguments that are not a tuple")
             stack.append(_instance(function) if name == "NEWOBJ" else self._call(function, arguments))
         elif name == "BUILD":
             state = self.pop()
@@ -254,7 +266,7 @@ class _Machine:
         elif name == "DUP":
             stack.append(stack[-1])
         elif name not in ("PROTO", "FRAME"):
-            raise InvalidInputError(f"it has the instruction {name}, which no FLAME file needs")
+            raise InvalidInputError(f"has the instruction {name}, which no FLAME file needs")
 
     def _set_items(self, name: str) -> None:
         if name == "SETITEM":
@@ -265,10 +277,10 @@ class _Machine:
         if name == "DICT":
             self.stack.append({})
         target = self.stack[-1]
-        _need(type(target) is dict and len(items) % 2 == 0, "it sets items of what is not a dictionary")
+        _need(type(target) is dict and len(items) % 2 == 0, "sets items of what is not a dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
             # A key of nested tuples would take exponential time to hash.
-            _need(type(key) in (str, int, bytes), f"it has a dictionary with a key of type {type(key).__name__}")
+            _need(type(key) in (str, int, bytes), f"has a dictionary with a key of type {type(key).__name__}")
             target[key] = value
 
     def _push_name(self, instruction: str, argument: Any) -> None:
@@ -308,14 +320,14 @@ class _Plain:
 
     def __call__(self, value: Any, depth: int = 0) -> Any:
         self.n_values += 1
-        _need(self.n_values <= _MOST_VALUES and depth <= _DEEPEST, "its structure is too large or too deep")
+        _need(self.n_values <= _MOST_VALUES and depth <= _DEEPEST, "has a structure that is too large or too deep")
         if isinstance(value, _Array):
             return (
                 self(value.value, depth + 1) if isinstance(value.value, (dict, _Array, _Object)) else value.value
             )
         if isinstance(value, _Object):
             if value.cls.name == "Ch":
-                _need("x" in value.state, "a chumpy array has no values")
+                _need("x" in value.state, "has a chumpy array without values")
                 return self(value.state["x"], depth + 1)
             return self._dense(value.state, depth)
         if isinstance(value, dict):
@@ -323,7 +335,7 @@ class _Plain:
         if isinstance(value, (list, tuple)):
             items = [self(item, depth + 1) for item in value]
             return tuple(items) if isinstance(value, tuple) else items
-        _need(not isinstance(value, (_Name, _Dtype)), f"it holds {value}")
+        _need(not isinstance(value, (_Name, _Dtype)), f"holds {value}")
         return value
 
     def _dense(self, state: dict[str, Any], depth: int) -> NDArray[np.float64]:
@@ -335,14 +347,17 @@ class _Plain:
             and len(shape) == 2
             and all(type(n) is int and n >= 0 for n in shape)
             and math.prod(shape) <= _LARGEST_DENSE,
-            f"it has a sparse matrix of shape {shape!r:.60}",
+            f"has a sparse matrix of shape {shape!r:.60}",
         )
         arrays = [parts[key] for key in ("data", "indices", "indptr")]
-        _need(all(isinstance(a, np.ndarray) and a.ndim == 1 for a in arrays), "a sparse matrix lacks its arrays")
+        _need(
+            all(isinstance(a, np.ndarray) and a.ndim == 1 for a in arrays),
+            "has a sparse matrix without its arrays",
+        )
         data, indices, ends = arrays
         _need(
             indices.dtype.kind in "iu" and ends.dtype.kind in "iu" and data.dtype.kind in "fiu",
-            "odd sparse matrix",
+            "has an odd sparse matrix",
         )
         steps = np.diff(ends.astype(np.int64))
         _need(
@@ -350,7 +365,7 @@ class _Plain:
             and len(data) == len(indices) == int(steps.sum())
             and (steps >= 0).all()
             and (not len(indices) or (int(indices.min()) >= 0 and int(indices.max()) < shape[0])),
-            "the indices of a sparse matrix do not fit its shape",
+            "has a sparse matrix whose indices do not fit its shape",
         )
         dense = np.zeros(shape)
         np.add.at(dense, (indices.astype(np.int64), np.repeat(np.arange(shape[1]), steps)), data)
@@ -365,11 +380,13 @@ def read_pickle(file: BinaryIO) -> Any:
     Raises `InvalidInputError` with the reason, as a clause, for everything else and for a damaged pickle; OSError.
     """
     data = file.read(LARGEST + 1)
-    _need(len(data) <= LARGEST, f"it is larger than {LARGEST:,} bytes")
+    _need(len(data) <= LARGEST, f"is larger than {LARGEST:,} bytes")
     try:
-        return _Plain()(_Machine().run(data))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pickletools decodes odd escapes with a DeprecationWarning
+            return _Plain()(_Machine().run(data))
     except InvalidInputError:
         raise
     except (ValueError, KeyError, IndexError, TypeError, OverflowError, EOFError, RecursionError) as error:
         # pickletools raises ValueError; an empty stack IndexError, an unknown memo KeyError.
-        raise InvalidInputError(f"it is damaged ({type(error).__name__}: {error!s:.80})") from None
+        raise InvalidInputError(f"is damaged ({type(error).__name__}: {error!s:.80})") from None

@@ -51,7 +51,7 @@ def inspect_file(path: Path) -> Facts:
     except InvalidInputError as error:
         if error.message.startswith(str(path)):  # from a reader of the benchmark's data, which words it itself
             raise
-        raise InvalidInputError(f"{path} {error.message.removeprefix('it ')}.", DAMAGED_HINT) from None
+        raise InvalidInputError(f"{path} {error.message}.", DAMAGED_HINT) from None
     return {"path": str(path), "kind": facts.pop("kind"), "bytes": path.stat().st_size, **facts}
 
 

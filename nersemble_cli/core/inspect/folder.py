@@ -124,7 +124,7 @@ def verify(overview: Overview, progress: Progress | None = None, workers: int | 
         path = root / item.file.path
         if version is None or version.sha256 is None:
             progress.advance(item.size_here)
-            return _flaw(path)
+            return _damage(path)
         digest = hashlib.sha256()
         with path.open("rb") as file:
             while chunk := file.read(CHUNK):
@@ -144,7 +144,7 @@ def verify(overview: Overview, progress: Progress | None = None, workers: int | 
     return Overview(overview.benchmark, overview.folder, overview.groups, damaged, n_hashed)
 
 
-def _flaw(path: Path) -> str | None:
+def _damage(path: Path) -> str | None:
     try:
         with path.open("rb") as file:
             check_content(file, path.name)

@@ -11,6 +11,7 @@ from nersemble_cli.core.formats.npy import read_npy, read_npy_header
 from nersemble_cli.core.formats.ply import Mesh, read_ply, read_ply_header
 from nersemble_cli.core.submission.findings import Finding, MeshReport, damaged_file
 from nersemble_cli.core.submission.members import UNREADABLE, Member
+from nersemble_cli.core.threads import off_main_thread
 
 MANY_ZEROS = 0.01
 LARGEST_COORDINATE = 1e100
@@ -26,7 +27,7 @@ OFF_MESH = 0.05
 MIRRORED = 0.02
 ROUNDING = 1e-12  # of float64, relative to the largest coordinate: points so near are at the same place
 DEGENERATE = 1e-6  # relative; rounding leaves more than zero of what has no extent
-MERGE_DISTANCE = 1e-8  # trimesh's tolerance, with which the official reader merges vertices
+MERGE_DIGITS = 8  # decimals, to which the official reader (trimesh) merges vertices
 # FLAME exports that lost vertices have nearly as many as FLAME.
 NEARLY_FLAME = range(FLAME_VERTEX_COUNT - 250, FLAME_VERTEX_COUNT)
 
@@ -141,13 +142,15 @@ def check_geometry(path: str, mesh: Mesh, has_landmarks: bool) -> list[Finding]:
 
 
 def count_coincident(vertices: NDArray[np.float64]) -> int:
-    """How many of the vertices (V, 3) lie at the place of another one, by trimesh's tolerance."""
-    # Neighbours along some direction are few, so that only they need to be compared in space.
-    along = vertices @ np.array([0.577, 0.612, 0.541])
-    order = np.argsort(along)
-    close = np.flatnonzero(np.diff(along[order]) <= MERGE_DISTANCE)
-    apart = np.abs(vertices[order[close]] - vertices[order[close + 1]]).max(axis=1, initial=0)
-    return int(np.count_nonzero(apart <= MERGE_DISTANCE))
+    """How many of the vertices (V, 3) lie at the place of another one, as trimesh rounds them when it merges."""
+
+    def count() -> int:
+        from trimesh.grouping import unique_rows
+
+        unique, _ = unique_rows(vertices, digits=MERGE_DIGITS)
+        return len(vertices) - len(unique)
+
+    return off_main_thread(count)
 
 
 def _check_landmark_file(member: Member, mesh: Mesh | None, parse: bool) -> list[Finding]:
