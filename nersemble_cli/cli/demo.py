@@ -198,5 +198,6 @@ def _show_hints(place: Path, out: Output) -> None:
         "nersemble visualize cameras 388 -o cameras.html",
         f"nersemble visualize flame 393 -s {TRAINING_SEQUENCE} -o flame.html",
         f"nersemble validate {SUBMISSIONS['nvs']} --json",
+        "nersemble view 388",
     ):
         out.print(line, indent=2)

@@ -27,7 +27,7 @@ _FREE = "free"
 _SPEEDS = {"1×": 1.0, "½×": 0.5, "¼×": 0.25, "⅛×": 0.125}
 _REFRESH = 1 / 20  # seconds between two looks at what has to be shown
 _START = (24.0, 20.0)  # degrees to the right of the rig's front, and up
-_DISTANCE = 1.5  # of that of the cameras
+_DISTANCE = 1.7  # of that of the cameras
 _NOTES = 4
 
 
