@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nersemble_cli.core.errors import InvalidInputError
 from nersemble_cli.core.formats.png import read_rgb
 from nersemble_cli.core.scenes.overlay import shrink
+from nersemble_cli.core.submission.frame_order import has_number, order_frames
 from nersemble_cli.core.video.pixels import to_rgb
 from nersemble_cli.core.video.reader import borrow_reader
 from nersemble_cli.core.viewer.frames import Image
@@ -38,9 +39,12 @@ class VideoFile:
 
 
 def numbered(folder: Path) -> list[Path]:
-    """The PNGs of a folder, by the last number in their names."""
-    found = [(numbers[-1], path) for path in folder.glob("*.png") if (numbers := re.findall(r"\d+", path.stem))]
-    return [path for _, path in sorted(found, key=lambda item: (int(item[0]), item[1].name))]
+    """The PNGs of a folder in the order in which `pack` takes them; by name where it would refuse them."""
+    paths = sorted(path for path in folder.glob("*.png") if has_number(path.stem))
+    try:
+        return [paths[i] for i in order_frames([path.stem for path in paths]).order] if paths else []
+    except InvalidInputError:
+        return paths
 
 
 @dataclass(frozen=True)
