@@ -131,6 +131,9 @@ FolderOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print a single JSON document on stdout instead.")]
+NoCompareOption = Annotated[
+    bool, typer.Option("--no-compare", help="Skip the comparison with your training data.")
+]
 WorkersOption = Annotated[
     int | None,
     typer.Option(

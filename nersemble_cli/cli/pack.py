@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nersemble_cli.cli.options import BenchmarkArgument, FolderOption, JsonOption, WorkersOption
+from nersemble_cli.cli.options import BenchmarkArgument, FolderOption, JsonOption, NoCompareOption, WorkersOption
 
 if TYPE_CHECKING:
     from nersemble_cli.cli.output import Output
@@ -41,6 +41,7 @@ def pack(
             help="Layout of RENDERS, such as '{participant}/{sequence}/{frame}_{serial}.png'.",
         ),
     ] = None,
+    no_compare: NoCompareOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Turn results into a validated submission.
@@ -60,7 +61,8 @@ def pack(
     with output.progress() as progress:
         packed = pack_renders(
             benchmark, renders, out, folder=folder, workers=workers, crf=crf, overwrite=overwrite,
-            dry_run=dry_run, allow_incomplete=allow_incomplete, crop=crop, pattern=pattern, progress=progress,
+            dry_run=dry_run, allow_incomplete=allow_incomplete, crop=crop, pattern=pattern, compare=not no_compare,
+            progress=progress,
         )  # fmt: skip
     _show(output, packed)
     output.json(_as_json(packed))
@@ -124,6 +126,7 @@ def _as_json(packed: Packed) -> dict[str, Any]:
             "min": min(packed.psnr, default=None),
         },
         "valid": packed.report.valid,
+        "compared": packed.report.compared,
         "frame_counts_from": list(packed.report.frame_counts_from),
         "notes": list(packed.report.notes),
         "findings": [finding.as_json() for finding in packed.report.findings],

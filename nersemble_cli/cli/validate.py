@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nersemble_cli.cli.options import FolderOption, JsonOption
+from nersemble_cli.cli.options import FolderOption, JsonOption, NoCompareOption
 
 
 def validate(
@@ -28,6 +28,7 @@ def validate(
     quick: Annotated[
         bool, typer.Option("--quick", help="Only names, headers and sizes, as the server checks them.")
     ] = False,
+    no_compare: NoCompareOption = False,
     strict: Annotated[bool, typer.Option("--strict", help="Count warnings as errors.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -47,7 +48,7 @@ def validate(
         raise typer.BadParameter("Give one submission.", param_hint="SUBMISSION.zip")
     output = Output(as_json)
     with output.progress() as progress:
-        report = validate_submission(Path(words[0]), benchmark, folder, quick, progress)
+        report = validate_submission(Path(words[0]), benchmark, folder, quick, progress, compare=not no_compare)
     show_report(output, report)
     for note in report.notes:
         output.note(note)

@@ -72,7 +72,7 @@ def test_help_shows_neither_types_of_flags_nor_braces(run: Run) -> None:
 
 
 def test_a_missing_library_is_not_a_bug(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ModuleNotFoundError("No module named 'cv2.foo'", name="cv2.foo")
 
     monkeypatch.setattr("nersemble_cli.core.submission.validation.validate_submission", fail)

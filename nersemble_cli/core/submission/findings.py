@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -183,6 +183,67 @@ CODES: dict[str, Code] = {
         "Left and right are swapped, or the landmarks are in the wrong order.",
         "Order them: 4 eye corners from the viewer's left to right, the point below the nose, 2 mouth corners.",
     ),
+    # Compared with the training data in the benchmark folder, and with each other
+    "duplicate_video": Code(
+        ERROR, "Two videos of different names are equal.", "Render each camera and sequence by itself."
+    ),
+    "wrong_participant": Code(
+        WARNING, "Another participant explains it clearly better.", "Check which participant was rendered."
+    ),
+    "wrong_sequence": Code(
+        WARNING, "Another sequence explains the video clearly better.", "Check which sequence was rendered."
+    ),
+    "wrong_camera": Code(
+        WARNING, "Another camera explains the video clearly better.", "Check which serial was rendered."
+    ),
+    "mirrored_video": Code(
+        WARNING, "The video looks mirrored.", "Check the sign of the x axis in your camera convention."
+    ),
+    "rotated_render": Code(
+        WARNING, "The frames look rotated or upside down.", "Check the sign of the y axis: OpenCV's points down."
+    ),
+    "wrong_framing": Code(
+        WARNING,
+        "The head is shifted, or larger or smaller than it should be.",
+        "Render with the intrinsics of camera_params.json: cx, cy and the full resolution.",
+    ),
+    "time_shift": Code(
+        WARNING, "The video is ahead of or behind its timesteps.", "Render timestep 0 as the first frame."
+    ),
+    "reversed_video": Code(WARNING, "The video runs backwards.", "Sort the frames by timestep."),
+    "disordered_frames": Code(
+        WARNING, "Frames are out of order, repeated or lost in the middle.", "Sort the frames by timestep."
+    ),
+    "swapped_channels": Code(
+        WARNING, "Red and blue look swapped.", "OpenCV writes BGR: convert with cv2.COLOR_RGB2BGR before imwrite."
+    ),
+    "wrong_tone": Code(
+        WARNING,
+        "Brightness or tint differs from all training views.",
+        "Save sRGB values: neither linear light nor a gamma applied twice.",
+    ),
+    "missing_subject": Code(
+        WARNING, "The head is missing, transparent or has large holes.", "Look at the frames before you upload."
+    ),
+    "blurred_video": Code(
+        WARNING,
+        "The video is as blurred as if enlarged from a smaller render.",
+        "Render at the full resolution.",
+    ),
+    "duplicate_mesh": Code(WARNING, "Meshes of different images are equal.", "Reconstruct each image by itself."),
+    "swapped_subtasks": Code(
+        WARNING,
+        "A person's neutral meshes differ more than the posed ones.",
+        "Check that posed and neutral are not swapped.",
+    ),
+    "inside_out_mesh": Code(WARNING, "The faces point inwards.", "Reverse the order of each face's vertices."),
+    "mirrored_mesh": Code(WARNING, "The mesh is mirrored.", "Check the sign of the x axis."),
+    "foreign_landmarks": Code(
+        WARNING, "The landmarks fit another mesh better.", "Save each mesh with its own landmarks."
+    ),
+    "incomplete_mesh": Code(
+        WARNING, "Parts of the head are missing, collapsed or torn.", "Look at the mesh: nersemble visualize mesh"
+    ),
     # Renders, before they are packed
     "unreadable_image": Code(
         ERROR, "A PNG cannot be read or does not decode.", "Render it again, or change its permissions."
@@ -209,7 +270,7 @@ CODES: dict[str, Code] = {
 class Finding:
     """One flaw. `path` is a name in the zip or among the renders; None is the zip itself.
 
-    `hint` and `severity` are those of the code unless given.
+    `hint` and `severity` are those of the code unless given. `evidence` has the numbers behind a comparison.
     """
 
     code: str
@@ -219,6 +280,7 @@ class Finding:
     actual: Any = None
     hint: str = ""
     severity: str = ""
+    evidence: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.hint:
@@ -235,6 +297,7 @@ class Finding:
             "expected": self.expected,
             "actual": self.actual,
             "hint": self.hint,
+            **({"evidence": dict(self.evidence)} if self.evidence else {}),
         }
 
 
@@ -288,7 +351,11 @@ class MeshReport:
 
 @dataclass
 class Report:
-    """The result of `validate_submission`. `checked` is "full" or "quick"."""
+    """The result of `validate_submission`.
+
+    `checked` is "full" or "quick". `compared` says whether the submission was compared with the data in the
+    benchmark folder: "full", "partly" or "skipped", and `notes` why.
+    """
 
     submission: str
     benchmark: str | None
@@ -298,6 +365,7 @@ class Report:
     meshes: dict[str, MeshReport] = field(default_factory=dict)
     frame_counts_from: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
+    compared: str = "skipped"
 
     def sort(self) -> None:
         """Orders the findings: errors first, then in the order of `CODES`, then by path."""
@@ -327,6 +395,7 @@ class Report:
             "benchmark": self.benchmark,
             "valid": self.is_valid(strict),
             "checked": self.checked,
+            "compared": self.compared,
             "frame_counts_from": list(self.frame_counts_from),
             "notes": list(self.notes),
             "findings": [finding.as_json() for finding in self.findings],

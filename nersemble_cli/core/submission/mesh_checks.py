@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,9 +33,21 @@ MERGE_DIGITS = 8  # decimals, to which the official reader (trimesh) merges vert
 # FLAME exports that lost vertices have nearly as many as FLAME.
 NEARLY_FLAME = range(FLAME_VERTEX_COUNT - 250, FLAME_VERTEX_COUNT)
 
+MeshObserver = Callable[[Mesh, NDArray[np.float64] | None], None]
 
-def check_mesh(slot: MeshSlot, mesh: Member, landmarks: Member | None, *, parse: bool = True) -> MeshReport:
-    """Checks a mesh and its landmarks; with `parse` of False only their headers. Raises nothing."""
+
+def check_mesh(
+    slot: MeshSlot,
+    mesh: Member,
+    landmarks: Member | None,
+    *,
+    parse: bool = True,
+    on_mesh: MeshObserver | None = None,
+) -> MeshReport:
+    """Checks a mesh and its landmarks; with `parse` of False only their headers. Raises nothing.
+
+    `on_mesh(mesh, landmarks)` sees them if the mesh could be read.
+    """
     findings: list[Finding] = []
     try:
         with mesh.open() as file:
@@ -59,8 +73,12 @@ def check_mesh(slot: MeshSlot, mesh: Member, landmarks: Member | None, *, parse:
     elif geometry is not None:
         findings += check_geometry(mesh.path, geometry, has_landmarks=landmarks is not None)
     findings += check_topology(slot, n_vertices, n_faces, landmarks is not None)
+    points = None
     if landmarks is not None:
-        findings += _check_landmark_file(landmarks, geometry, parse)
+        points, flaws = _check_landmark_file(landmarks, geometry, parse)
+        findings += flaws
+    if on_mesh is not None and geometry is not None:
+        on_mesh(geometry, points)
     return MeshReport(mesh.path, n_vertices, n_faces, landmarks is not None, tuple(findings))
 
 
@@ -153,10 +171,14 @@ def count_coincident(vertices: NDArray[np.float64]) -> int:
     return off_main_thread(count)
 
 
-def _check_landmark_file(member: Member, mesh: Mesh | None, parse: bool) -> list[Finding]:
-    def wrong(message: str, actual: object = None) -> list[Finding]:
+def _check_landmark_file(
+    member: Member, mesh: Mesh | None, parse: bool
+) -> tuple[NDArray[np.float64] | None, list[Finding]]:
+    """The landmarks (7, 3), if they could be read, and what is wrong with them."""
+
+    def wrong(message: str, actual: object = None) -> tuple[None, list[Finding]]:
         expected = "(7, 3) numbers"
-        return [Finding("wrong_landmarks", member.path, message, expected=expected, actual=actual)]
+        return None, [Finding("wrong_landmarks", member.path, message, expected=expected, actual=actual)]
 
     try:
         with member.open() as file:
@@ -167,14 +189,14 @@ def _check_landmark_file(member: Member, mesh: Mesh | None, parse: bool) -> list
                 hint = _SEVEN_OF_68 if shape in ((68, 3), (51, 3)) else ""
                 return wrong(f"It is {dtype} of shape {shape}, expected (7, 3).{hint}", [str(dtype), list(shape)])
             if not parse:
-                return []
+                return None, []
             file.seek(0)
             landmarks = np.asarray(read_npy(file.read()), dtype=np.float64)
     except InvalidInputError as error:
         return wrong(f"The file {error.message}.")
     except UNREADABLE as error:
-        return [damaged_file(member.path, error)]
-    return check_landmarks(member.path, landmarks, mesh)
+        return None, [damaged_file(member.path, error)]
+    return landmarks, check_landmarks(member.path, landmarks, mesh)
 
 
 def check_landmarks(path: str, landmarks: NDArray[np.float64], mesh: Mesh | None) -> list[Finding]:

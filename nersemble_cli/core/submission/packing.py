@@ -18,6 +18,8 @@ from nersemble_cli.core.errors import EncodingError, InvalidInputError, Nersembl
 from nersemble_cli.core.files import check_target, replace_file, scratch_folder
 from nersemble_cli.core.formats.png import psnr
 from nersemble_cli.core.platform import cpu_count
+from nersemble_cli.core.submission.compare import start_comparison
+from nersemble_cli.core.submission.compare.videos import VideoComparison
 from nersemble_cli.core.submission.crop import load_boxes
 from nersemble_cli.core.submission.findings import Report, VideoReport
 from nersemble_cli.core.submission.members import FileMember
@@ -75,14 +77,16 @@ def pack(
     allow_incomplete: bool = False,
     crop: Path | None = None,
     pattern: str | None = None,
+    compare: bool = True,
     progress: Progress | None = None,
 ) -> Packed:
     """Packs renders into `zip_path`, after a check of all of them and before a check of the zip.
 
     If anything is wrong, `report` says what and nothing is written; an older zip stays as it is. `folder` is the
     benchmark folder, for frame counts, `crop` the `crop.json` of an export with padded images, and `pattern` the
-    layout of the renders (see `scan`). Raises `UsageError` for impossible arguments, `EncodingError` if ffmpeg
-    fails, OSError if the disk is full.
+    layout of the renders (see `scan`). With `compare`, the zip is compared with the training data in `folder`.
+
+    Raises `UsageError` for impossible arguments, `EncodingError` if ffmpeg fails, OSError if the disk is full.
     """
     progress = progress or NullProgress()
     benchmark = get_benchmark(benchmark_name)
@@ -92,8 +96,9 @@ def pack(
         raise UsageError(f"{zip_path} does not end in .zip.", f"Use {zip_path.with_suffix('.zip')}.")
     target = check_target(zip_path, overwrite)
     counts = FrameCounts({}, {}, ())
+    data_folder = settings.existing_folder(folder)
     if isinstance(benchmark, VideoBenchmark):
-        counts = frame_counts(benchmark, settings.existing_folder(folder), settings.find_url())
+        counts = frame_counts(benchmark, data_folder, settings.find_url())
     boxes = None if crop is None else load_boxes(crop)
     renders = scan(benchmark, renders_folder, counts, progress, boxes, pattern=pattern)
     if allow_incomplete:
@@ -106,14 +111,19 @@ def pack(
         return packed
     with scratch_folder(target) as scratch:
         checked = {}
+        comparison = start_comparison(benchmark, data_folder) if compare else None
         if isinstance(benchmark, VideoBenchmark):
-            checked = _encode_all(renders, benchmark, counts, scratch, workers, crf, packed, progress)
+            observers = comparison if isinstance(comparison, VideoComparison) else None
+            checked = _encode_all(renders, benchmark, counts, scratch, workers, crf, packed, progress, observers)
         part = scratch / "submission.zip"
         encoded = {name: scratch / name for name in checked}
         write_zip(part, {**renders.files, **encoded}, consume=encoded)
-        report = check_zip(part, benchmark, lambda _: counts, progress=progress, checked=checked)
+        report = check_zip(
+            part, benchmark, lambda _: counts, progress=progress, checked=checked,
+            compare=(lambda _: comparison) if comparison else None,
+        )  # fmt: skip
         report.submission = str(zip_path)
-        report.notes = renders.report.notes
+        report.notes += renders.report.notes
         # Of what is wrong with names, nothing is left in the zip.
         report.findings += [finding for finding in renders.report.findings if finding.code == "frame_gap"]
         if allow_incomplete:
@@ -140,6 +150,7 @@ def _encode_all(
     crf: int,
     packed: Packed,
     progress: Progress,
+    comparison: VideoComparison | None,
 ) -> dict[str, VideoReport]:
     """Encodes the videos that are folders of frames, and checks each while the next one is encoded."""
     sources = [video for video in renders.videos if video.frames]
@@ -159,7 +170,7 @@ def _encode_all(
                 encode_video(frames, path, benchmark.width, benchmark.height, benchmark.fps, crf, cancel)
             except EncodingError as error:
                 raise EncodingError(f"{source.slot.path}: {error.message}", error.hint) from error
-        return _check_encoded(benchmark, source, path, counts, cancel)
+        return _check_encoded(benchmark, source, path, counts, cancel, comparison)
 
     checked = {}
     for source, (video, psnrs) in in_threads(work, sources, encoders + 1):
@@ -179,16 +190,24 @@ def _read_frames(source: VideoSource, progress: Progress) -> Iterator[NDArray[np
 
 
 def _check_encoded(
-    benchmark: VideoBenchmark, source: VideoSource, path: Path, counts: FrameCounts, cancel: Cancel
+    benchmark: VideoBenchmark,
+    source: VideoSource,
+    path: Path,
+    counts: FrameCounts,
+    cancel: Cancel,
+    comparison: VideoComparison | None,
 ) -> tuple[VideoReport, list[float]]:
     n = len(source.frames)
     samples = {(2 * i + 1) * n // (2 * PSNR_FRAMES) for i in range(PSNR_FRAMES)}
     psnrs = []
+    observe = comparison.observer(source.slot) if comparison else None
 
-    def compare(t: int, frame: av.VideoFrame) -> None:
+    def watch(t: int, frame: av.VideoFrame) -> None:
         if t in samples:
             psnrs.append(psnr(source.read(t), to_rgb(frame)))
+        if observe:
+            observe(t, frame)
 
     member = FileMember(source.slot.path, path)
     expected = counts.get(source.slot.participant, source.slot.sequence)
-    return check_video(member, benchmark, expected, threads=cpu_count(), cancel=cancel, on_frame=compare), psnrs
+    return check_video(member, benchmark, expected, threads=cpu_count(), cancel=cancel, on_frame=watch), psnrs

@@ -20,6 +20,9 @@ from nersemble_cli.core.benchmarks import (
 from nersemble_cli.core.data.frame_counts import FrameCounts, frame_counts
 from nersemble_cli.core.errors import Cancelled, InvalidInputError, UsageError
 from nersemble_cli.core.submission import names
+from nersemble_cli.core.submission.compare import Comparison, start_comparison
+from nersemble_cli.core.submission.compare.meshes import MeshComparison
+from nersemble_cli.core.submission.compare.videos import VideoComparison
 from nersemble_cli.core.submission.findings import (
     WARNING,
     Finding,
@@ -48,13 +51,15 @@ def validate_submission(
     quick: bool = False,
     progress: Progress | None = None,
     workers: int | None = None,
+    compare: bool = True,
 ) -> Report:
     """Finds everything that is wrong with a submission zip, whoever made it.
 
     `benchmark` is "nvs", "mono" or "svfr"; None recognises it from the contents. Frame counts come from the
     benchmark `folder` if it has them (see `FrameCounts`); the network is used only if a URL is configured and
     nothing nearer knows them. With `quick`, only names, headers and sizes are looked at, as the server does.
-    Every video is read from the zip and decoded in constant memory; nothing is unpacked.
+    Every video is read from the zip and decoded in constant memory; nothing is unpacked. With `compare`, the
+    submission is also compared with the training data in `folder`, as far as it is there.
 
     Raises `UsageError` for an unknown file or benchmark. Whatever is wrong with the zip is in the report.
     """
@@ -70,7 +75,10 @@ def validate_submission(
     def counts(chosen: VideoBenchmark) -> FrameCounts:
         return frame_counts(chosen, data_folder, settings.find_url())
 
-    return check_zip(zip_path, task, counts, quick=quick, progress=progress, workers=workers)
+    return check_zip(
+        zip_path, task, counts, quick=quick, progress=progress, workers=workers,
+        compare=(lambda chosen: start_comparison(chosen, data_folder)) if compare else None,
+    )  # fmt: skip
 
 
 def check_zip(
@@ -82,9 +90,10 @@ def check_zip(
     progress: Progress | None = None,
     workers: int | None = None,
     checked: Mapping[str, VideoReport] | None = None,
+    compare: Callable[[Benchmark], Comparison] | None = None,
 ) -> Report:
     """As `validate_submission`. Videos in `checked` were decoded before they were put into the zip: for them only
-    the checksum is compared."""
+    the checksum is compared. `compare` starts the comparison with the training data; None leaves it out."""
     report = Report(str(zip_path), benchmark.name if benchmark else None, "quick" if quick else "full")
     with ExitStack() as stack:
         try:
@@ -99,16 +108,21 @@ def check_zip(
         benchmark = _identify(report, benchmark, members, wrapper)
         if benchmark is not None:
             found, closed = _match(report, benchmark, members, flaws, wrapper)
+            comparison = compare(benchmark) if compare and not quick else None
             if isinstance(benchmark, VideoBenchmark):
                 frames = counts(benchmark)
                 report.frame_counts_from = frames.sources
                 report.notes += frames.notes
                 check_videos(
                     report, benchmark, found, frames, closed=closed, quick=quick,
-                    progress=progress, workers=workers, checked=checked,
+                    progress=progress, workers=workers, checked=checked, comparison=comparison,
                 )  # fmt: skip
             elif isinstance(benchmark, MeshBenchmark):
-                check_meshes(report, benchmark, found, closed=closed, quick=quick, progress=progress)
+                check_meshes(
+                    report, benchmark, found, closed=closed, quick=quick, progress=progress, comparison=comparison
+                )
+            if comparison is not None:
+                comparison.finish(report)
     report.sort()
     return report
 
@@ -172,6 +186,7 @@ def check_videos(
     progress: Progress | None = None,
     workers: int | None = None,
     checked: Mapping[str, VideoReport] | None = None,
+    comparison: Comparison | None = None,
 ) -> None:
     """Adds to `report` what is wrong with the videos in `found` (name in the submission → file), and which are
     missing. Those in `closed` are there but must not be opened."""
@@ -196,7 +211,10 @@ def check_videos(
                 return VideoReport(slot.path, findings=(damage,))
             if slot.path in checked:
                 return checked[slot.path]
-            return check_video(member, benchmark, expected, decode=not quick, threads=threads, cancel=cancel)
+            observe = comparison.observer(slot) if isinstance(comparison, VideoComparison) else None
+            return check_video(
+                member, benchmark, expected, decode=not quick, threads=threads, cancel=cancel, on_frame=observe
+            )
         except Cancelled:
             raise
         except Exception as error:  # one bad file must not keep the others from being checked
@@ -281,6 +299,7 @@ def check_meshes(
     closed: set[str],
     quick: bool,
     progress: Progress | None = None,
+    comparison: Comparison | None = None,
 ) -> None:
     """Adds to `report` what is wrong with the meshes and landmarks in `found`, and which are missing. Those in
     `closed` are there but must not be opened."""
@@ -307,7 +326,8 @@ def check_meshes(
         member = found[slot.path]
         landmarks = found.get(slot.landmarks_path) if slot.landmarks_path not in closed else None
         try:
-            return check_mesh(slot, member, landmarks, parse=not quick)
+            observe = comparison.observer(slot) if isinstance(comparison, MeshComparison) else None
+            return check_mesh(slot, member, landmarks, parse=not quick, on_mesh=observe)
         except Exception as error:  # one bad file must not keep the others from being checked
             why = f"{type(error).__name__}: {error}"
             finding = Finding("unreadable_mesh", member.path, f"It cannot be read: {why}.", "a PLY file", why)
