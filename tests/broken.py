@@ -1,4 +1,4 @@
-"""One recipe per finding code for a small submission, or renders, that have this flaw."""
+"""One flaw per finding code: how to make a small submission, or renders, that have it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MESH, LANDMARKS = SLOT.path, SLOT.landmarks_path
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Flaw:
     """`make` writes the broken thing to a path that does not exist yet. `path` is where the finding points."""
 
     make: Callable[[Path], object]
@@ -31,21 +31,21 @@ class Recipe:
     is_renders: bool = False
 
 
-RECIPES: dict[str, Recipe] = {}
+FLAWS: dict[str, Flaw] = {}
 
 
-def recipe(
+def flaw(
     code: str, path: str | None, benchmark: str = "nvs", is_renders: bool = False
 ) -> Callable[[Callable[[Path], object]], Callable[[Path], object]]:
     def register(make: Callable[[Path], object]) -> Callable[[Path], object]:
-        RECIPES[code] = Recipe(make, path, benchmark, is_renders)
+        FLAWS[code] = Flaw(make, path, benchmark, is_renders)
         return make
 
     return register
 
 
-def files_recipe(code: str, path: str | None, benchmark: str = "nvs") -> Callable[..., None]:
-    """A recipe that changes the files of a right submission."""
+def flaw_of_files(code: str, path: str | None, benchmark: str = "nvs") -> Callable[..., None]:
+    """A flaw that is a change of the files of a right submission."""
 
     def register(change: Callable[[Files], object]) -> None:
         def make(target: Path) -> None:
@@ -53,7 +53,7 @@ def files_recipe(code: str, path: str | None, benchmark: str = "nvs") -> Callabl
             changed = change(files)
             made_up.write_zip(target, changed if isinstance(changed, dict) else files)
 
-        RECIPES[code] = Recipe(make, path, benchmark)
+        FLAWS[code] = Flaw(make, path, benchmark)
 
     return register
 
@@ -74,48 +74,48 @@ def patch_headers(path: Path, name: str, offset_local: int, offset_central: int,
 # The zip itself
 
 
-@recipe("not_a_zip", None)
+@flaw("not_a_zip", None)
 def _(path: Path) -> None:
     whole = made_up.write_zip(path, made_up.nvs()).read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
 
 
-@files_recipe("unknown_benchmark", None)
+@flaw_of_files("unknown_benchmark", None)
 def _(files: Files) -> Files:
     return {"holiday/beach.jpg": b"sand"}
 
 
-@recipe("wrong_benchmark", None)
+@flaw("wrong_benchmark", None)
 def _(path: Path) -> None:
     made_up.write_zip(path, made_up.mono())
 
 
-@files_recipe("wrapper_folder", "my_results/")
+@flaw_of_files("wrapper_folder", "my_results/")
 def _(files: Files) -> Files:
     return {f"my_results/{name}": data for name, data in files.items()}
 
 
-@recipe("duplicate_file", VIDEO)
+@flaw("duplicate_file", VIDEO)
 def _(path: Path) -> None:
     made_up.write_zip(path, [*made_up.nvs().items(), (VIDEO, b"")][::-1])
 
 
-@files_recipe("unsafe_path", "../../.bashrc")
+@flaw_of_files("unsafe_path", "../../.bashrc")
 def _(files: Files) -> None:
     files["../../.bashrc"] = b"echo"
 
 
-@recipe("encrypted_file", VIDEO)
+@flaw("encrypted_file", VIDEO)
 def _(path: Path) -> None:
     patch_headers(made_up.write_zip(path, made_up.nvs()), VIDEO, 6, 8, 1)
 
 
-@recipe("unsupported_compression", VIDEO)
+@flaw("unsupported_compression", VIDEO)
 def _(path: Path) -> None:
     patch_headers(made_up.write_zip(path, made_up.nvs()), VIDEO, 8, 10, 9)
 
 
-@recipe("damaged_file", VIDEO)
+@flaw("damaged_file", VIDEO)
 def _(path: Path) -> None:
     data = bytearray(made_up.write_zip(path, made_up.nvs()).read_bytes())
     with zipfile.ZipFile(path) as archive:
@@ -124,23 +124,23 @@ def _(path: Path) -> None:
     path.write_bytes(data)
 
 
-@recipe("suspicious_size", VIDEO)
+@flaw("suspicious_size", VIDEO)
 def _(path: Path) -> None:
     files = made_up.nvs() | {VIDEO: bytes(20_000_000)}
     made_up.write_zip(path, files, zipfile.ZIP_DEFLATED)
 
 
-@files_recipe("junk_file", "__MACOSX/475/._HAIR")
+@flaw_of_files("junk_file", "__MACOSX/475/._HAIR")
 def _(files: Files) -> None:
     files["__MACOSX/475/._HAIR"] = b"\x00\x05\x16\x07"
 
 
-@files_recipe("unexpected_file", "475/HAIR/notes.txt")
+@flaw_of_files("unexpected_file", "475/HAIR/notes.txt")
 def _(files: Files) -> None:
     files["475/HAIR/notes.txt"] = b"best run so far"
 
 
-@files_recipe("missing_file", VIDEO)
+@flaw_of_files("missing_file", VIDEO)
 def _(files: Files) -> None:
     del files[VIDEO]
 
@@ -148,12 +148,12 @@ def _(files: Files) -> None:
 # Videos
 
 
-@files_recipe("unreadable_video", VIDEO)
+@flaw_of_files("unreadable_video", VIDEO)
 def _(files: Files) -> None:
     files[VIDEO] = b"This is a text that somebody called mp4.\n" * 100
 
 
-@files_recipe("damaged_video", VIDEO)
+@flaw_of_files("damaged_video", VIDEO)
 def _(files: Files) -> None:
     data = bytearray(files[VIDEO])
     middle = len(data) // 2
@@ -161,71 +161,71 @@ def _(files: Files) -> None:
     files[VIDEO] = bytes(data)
 
 
-@files_recipe("wrong_frame_count", VIDEO)
+@flaw_of_files("wrong_frame_count", VIDEO)
 def _(files: Files) -> None:
     files[VIDEO] = made_up.video("nvs", made_up.N_FRAMES - 1)
 
 
-@files_recipe("wrong_resolution", VIDEO)
+@flaw_of_files("wrong_resolution", VIDEO)
 def _(files: Files) -> None:
     frames = [frame.swapaxes(0, 1) for frame in made_up.head_frames(NVS)]
     files[VIDEO] = made_up.encode(NVS, frames, width=NVS.height, height=NVS.width)
 
 
-@files_recipe("blank_frames", VIDEO)
+@flaw_of_files("blank_frames", VIDEO)
 def _(files: Files) -> None:
     frames = made_up.head_frames(NVS)
     files[VIDEO] = made_up.encode(NVS, [frames[0], np.full_like(frames[1], 255), frames[2]])
 
 
-@files_recipe("wrong_color_tags", VIDEO)
+@flaw_of_files("wrong_color_tags", VIDEO)
 def _(files: Files) -> None:
     files[VIDEO] = made_up.encode_with("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709")
 
 
-@files_recipe("rotated_video", VIDEO)
+@flaw_of_files("rotated_video", VIDEO)
 def _(files: Files) -> None:
     files[VIDEO] = made_up.remux(files[VIDEO], before=("-display_rotation", "90"))
 
 
-@files_recipe("wrong_fps", VIDEO)
+@flaw_of_files("wrong_fps", VIDEO)
 def _(files: Files) -> None:
     files[VIDEO] = made_up.encode_with("-vf", "setpts=N/30/TB", "-r", "30")
 
 
-@files_recipe("wrong_codec", VIDEO)
+@flaw_of_files("wrong_codec", VIDEO)
 def _(files: Files) -> None:
     files[VIDEO] = made_up.encode_with("-c:v", "libx265", "-x265-params", "log-level=none")
 
 
-@files_recipe("wrong_container", VIDEO)
+@flaw_of_files("wrong_container", VIDEO)
 def _(files: Files) -> None:
     files[VIDEO] = made_up.remux(files[VIDEO], "-f", "matroska")
 
 
-@files_recipe("wrong_pixel_format", VIDEO)
+@flaw_of_files("wrong_pixel_format", VIDEO)
 def _(files: Files) -> None:
     files[VIDEO] = made_up.encode_with("-pix_fmt", "yuv444p")
 
 
-@files_recipe("second_video_track", VIDEO)
+@flaw_of_files("second_video_track", VIDEO)
 def _(files: Files) -> None:
     files[VIDEO] = made_up.remux(files[VIDEO], "-map", "0:v", "-map", "0:v")
 
 
-@files_recipe("audio_track", VIDEO)
+@flaw_of_files("audio_track", VIDEO)
 def _(files: Files) -> None:
     silence = ("-f", "lavfi", "-t", "0.04", "-i", "anullsrc")
     files[VIDEO] = made_up.encode_with("-c:a", "aac", before=silence)
 
 
-@files_recipe("frozen_video", VIDEO)
+@flaw_of_files("frozen_video", VIDEO)
 def _(files: Files) -> Files:
     moving, still = made_up.video("nvs", 8), made_up.encode(NVS, made_up.head_frames(NVS, 1) * 8)
     return dict.fromkeys(files, moving) | {VIDEO: still}
 
 
-@files_recipe("background_not_white", VIDEO)
+@flaw_of_files("background_not_white", VIDEO)
 def _(files: Files) -> None:
     files[VIDEO] = made_up.encode(NVS, [np.where(f == 255, 0, f) for f in made_up.head_frames(NVS)])
 
@@ -233,34 +233,34 @@ def _(files: Files) -> None:
 # Meshes
 
 
-@files_recipe("missing_task", None, "svfr")
+@flaw_of_files("missing_task", None, "svfr")
 def _(files: Files) -> Files:
     return {"017/readme.txt": b""}
 
 
-@files_recipe("missing_mesh", MESH, "svfr")
+@flaw_of_files("missing_mesh", MESH, "svfr")
 def _(files: Files) -> None:
     del files[MESH]
 
 
-@files_recipe("unreadable_mesh", MESH, "svfr")
+@flaw_of_files("unreadable_mesh", MESH, "svfr")
 def _(files: Files) -> None:
     files[MESH] = files[MESH][:5000]
 
 
-@files_recipe("empty_mesh", MESH, "svfr")
+@flaw_of_files("empty_mesh", MESH, "svfr")
 def _(files: Files) -> None:
     files[MESH] = mesh_to_ply(made_up.face_vertices(), np.empty((0, 3), np.int32))
 
 
-@files_recipe("non_finite_vertices", MESH, "svfr")
+@flaw_of_files("non_finite_vertices", MESH, "svfr")
 def _(files: Files) -> None:
     vertices = made_up.face_vertices().copy()
     vertices[7] = np.nan
     files[MESH] = mesh_to_ply(vertices, made_up.face_triangles())
 
 
-@files_recipe("face_index_out_of_range", MESH, "svfr")
+@flaw_of_files("face_index_out_of_range", MESH, "svfr")
 def _(files: Files) -> None:
     faces = made_up.face_triangles().copy()
     faces[3, 1] = 5023
@@ -279,7 +279,7 @@ def quads_ply(encoding: str = "ascii") -> bytes:
     return (header + "\n".join(lines) + "\n").encode()
 
 
-@files_recipe("zero_vertices", MESH, "svfr")
+@flaw_of_files("zero_vertices", MESH, "svfr")
 def _(files: Files) -> None:
     vertices = made_up.face_vertices(3000).copy()
     vertices[2000:] = 0
@@ -287,39 +287,39 @@ def _(files: Files) -> None:
     files[LANDMARKS] = made_up.npy(made_up.now_landmarks())
 
 
-@files_recipe("non_triangle_faces", MESH, "svfr")
+@flaw_of_files("non_triangle_faces", MESH, "svfr")
 def _(files: Files) -> None:
     files[MESH] = quads_ply()
 
 
-@files_recipe("lost_vertices", MESH, "svfr")
+@flaw_of_files("lost_vertices", MESH, "svfr")
 def _(files: Files) -> None:
     files[MESH] = made_up.ply(5009)
 
 
-@files_recipe("missing_landmarks", LANDMARKS, "svfr")
+@flaw_of_files("missing_landmarks", LANDMARKS, "svfr")
 def _(files: Files) -> None:
     files[MESH] = made_up.ply(2000)
 
 
-@files_recipe("wrong_landmarks", LANDMARKS, "svfr")
+@flaw_of_files("wrong_landmarks", LANDMARKS, "svfr")
 def _(files: Files) -> None:
     files[LANDMARKS] = made_up.npy(made_up.now_landmarks()[:, :2])
 
 
-@files_recipe("non_finite_landmarks", LANDMARKS, "svfr")
+@flaw_of_files("non_finite_landmarks", LANDMARKS, "svfr")
 def _(files: Files) -> None:
     landmarks = made_up.now_landmarks()
     landmarks[4] = np.inf
     files[LANDMARKS] = made_up.npy(landmarks)
 
 
-@files_recipe("landmarks_off_mesh", LANDMARKS, "svfr")
+@flaw_of_files("landmarks_off_mesh", LANDMARKS, "svfr")
 def _(files: Files) -> None:
     files[LANDMARKS] = made_up.npy(1000 * made_up.now_landmarks())  # millimetres beside metres
 
 
-@files_recipe("landmarks_mirrored", LANDMARKS, "svfr")
+@flaw_of_files("landmarks_mirrored", LANDMARKS, "svfr")
 def _(files: Files) -> None:
     files[LANDMARKS] = made_up.npy(made_up.now_landmarks()[[3, 2, 1, 0, 4, 6, 5]])
 
@@ -327,42 +327,42 @@ def _(files: Files) -> None:
 # Renders
 
 
-def renders_recipe(code: str) -> Callable[[Callable[[Path], object]], None]:
-    """A recipe that changes the frames of one video of complete renders."""
+def flaw_of_renders(code: str) -> Callable[[Callable[[Path], object]], None]:
+    """A flaw that is a change of the frames of one video of complete renders."""
 
     def register(change: Callable[[Path], object]) -> None:
         def make(target: Path) -> None:
             made_up.write_renders(target, NVS)
             change(target / VIDEO.removesuffix(".mp4"))
 
-        RECIPES[code] = Recipe(make, VIDEO, is_renders=True)
+        FLAWS[code] = Flaw(make, VIDEO, is_renders=True)
 
     return register
 
 
-@renders_recipe("unreadable_image")
+@flaw_of_renders("unreadable_image")
 def _(frames: Path) -> None:
     data = (frames / "00001.png").read_bytes()
     (frames / "00001.png").unlink()
     (frames / "00001.png").write_bytes(data[:1000] + b"\0" + data[1001:])
 
 
-@renders_recipe("frame_gap")
+@flaw_of_renders("frame_gap")
 def _(frames: Path) -> None:
     (frames / "00002.png").rename(frames / "00003.png")
 
 
-@renders_recipe("unnumbered_frame")
+@flaw_of_renders("unnumbered_frame")
 def _(frames: Path) -> None:
     (frames / "last.png").write_bytes(made_up.png(made_up.head_frame(NVS, 0)))
 
 
-@renders_recipe("duplicate_frame")
+@flaw_of_renders("duplicate_frame")
 def _(frames: Path) -> None:
     (frames / "frame_2.png").hardlink_to(frames / "00002.png")
 
 
-@renders_recipe("ambiguous_order")
+@flaw_of_renders("ambiguous_order")
 def _(frames: Path) -> None:
     for i, frame in enumerate(sorted(frames.iterdir())):
         frame.rename(frames / f"{i}_{9 - i}.png")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nersemble_cli.core.benchmarks import Benchmark, VideoBenchmark, files, get_benchmark
-from nersemble_cli.core.data import frame_counts as metadata
+from nersemble_cli.core.data import metadata
 from nersemble_cli.core.download.fetch import LOCK_POLL, FileProgress, Transfer, fetch
 from nersemble_cli.core.download.http import (
     ACCESS_REFUSED,
@@ -35,6 +35,7 @@ from nersemble_cli.core.files import (
     replace_file,
     write_all,
 )
+from nersemble_cli.core.formats.documents import parse_json
 from nersemble_cli.core.settings import find_folder, require_url
 from nersemble_cli.core.threads import Cancel, NullProgress, Progress, in_threads
 
@@ -297,7 +298,7 @@ def _timesteps(
         content = with_retries(
             lambda: read_small(server, f"{benchmark.folder}/{METADATA}", cancel), server, cancel
         )
-        found = metadata.parse_timesteps(benchmark, metadata.parse_json(content))
+        found = metadata.parse_timesteps(benchmark, parse_json(content))
     except TransferError as error:
         if error.status in NOT_THERE:
             known = {key: range(n) for key, n in benchmark.n_frames.items()}

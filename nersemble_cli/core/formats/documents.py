@@ -8,17 +8,22 @@ from typing import Any
 from nersemble_cli.core.errors import InvalidInputError
 
 
-def read_json(data: bytes) -> dict[str, Any]:
-    """The JSON object in UTF-8, with or without a byte order mark.
+def parse_json(data: bytes) -> Any:
+    """A JSON document in UTF-8, with or without a byte order mark.
 
     Raises `InvalidInputError` whose message goes on after the file's name ("is not JSON: …").
     """
     try:
-        document = json.loads(data.decode("utf-8-sig"))
+        return json.loads(data.decode("utf-8-sig"))
     except RecursionError:
-        raise InvalidInputError("is not a JSON document of the benchmark: it is nested too deeply") from None
+        raise InvalidInputError("is not JSON: it is nested too deeply") from None
     except ValueError as error:  # not UTF-8, not JSON, or a number of too many digits
         raise InvalidInputError(f"is not JSON: {error}") from None
+
+
+def read_json(data: bytes) -> dict[str, Any]:
+    """A JSON object. Raises `InvalidInputError` as `parse_json` does, also for a document of another type."""
+    document = parse_json(data)
     if not isinstance(document, dict):
         raise InvalidInputError(f"holds a JSON {type(document).__name__}, expected an object")
     return document

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nersemble_cli.core.benchmarks import BENCHMARKS, Benchmark, BenchmarkFile, VideoBenchmark, files
-from nersemble_cli.core.data import frame_counts as metadata
+from nersemble_cli.core.data import metadata
 from nersemble_cli.core.download.contents import check_content
 from nersemble_cli.core.download.manifest import Manifest
 from nersemble_cli.core.download.plan import FileStatus, fetch_command, local_status

@@ -20,6 +20,70 @@ class Code(NamedTuple):
 ERROR, WARNING = "error", "warning"
 _RERENDER = "Render the frame again, or pack again if your source frames are fine."
 
+# What the comparison with the training data and of the files with each other finds
+COMPARISON_CODES: dict[str, Code] = {
+    "duplicate_video": Code(
+        ERROR, "Two videos of different names are equal.", "Render each camera and sequence by itself."
+    ),
+    "wrong_participant": Code(
+        WARNING, "Another participant explains it clearly better.", "Check which participant was rendered."
+    ),
+    "wrong_sequence": Code(
+        WARNING, "Another sequence explains the video clearly better.", "Check which sequence was rendered."
+    ),
+    "wrong_camera": Code(
+        WARNING, "Another camera explains the video clearly better.", "Check which serial was rendered."
+    ),
+    "mirrored_video": Code(
+        WARNING, "The video looks mirrored.", "Check the sign of the x axis in your camera convention."
+    ),
+    "rotated_render": Code(
+        WARNING, "The frames look rotated or upside down.", "Check the sign of the y axis: OpenCV's points down."
+    ),
+    "wrong_framing": Code(
+        WARNING,
+        "The head is shifted, or larger or smaller than it should be.",
+        "Render with the intrinsics of camera_params.json: cx, cy and the full resolution.",
+    ),
+    "time_shift": Code(
+        WARNING, "The video is ahead of or behind its timesteps.", "Render timestep 0 as the first frame."
+    ),
+    "reversed_video": Code(WARNING, "The video runs backwards.", "Sort the frames by timestep."),
+    "disordered_frames": Code(
+        WARNING, "Frames are out of order, repeated or lost in the middle.", "Sort the frames by timestep."
+    ),
+    "swapped_channels": Code(
+        WARNING, "Red and blue look swapped.", "OpenCV writes BGR: convert with cv2.COLOR_RGB2BGR before imwrite."
+    ),
+    "wrong_tone": Code(
+        WARNING,
+        "Brightness or tint differs from all training views.",
+        "Save sRGB values: neither linear light nor a gamma applied twice.",
+    ),
+    "missing_subject": Code(
+        WARNING, "The head is missing, transparent or has large holes.", "Look at the frames before you upload."
+    ),
+    "blurred_video": Code(
+        WARNING,
+        "The video is as blurred as if enlarged from a smaller render.",
+        "Render at the full resolution.",
+    ),
+    "duplicate_mesh": Code(WARNING, "Meshes of different images are equal.", "Reconstruct each image by itself."),
+    "swapped_subtasks": Code(
+        WARNING,
+        "A person's neutral meshes differ more than the posed ones.",
+        "Check that posed and neutral are not swapped.",
+    ),
+    "inside_out_mesh": Code(WARNING, "The faces point inwards.", "Reverse the order of each face's vertices."),
+    "mirrored_mesh": Code(WARNING, "The mesh is mirrored.", "Check the sign of the x axis."),
+    "foreign_landmarks": Code(
+        WARNING, "The landmarks fit another mesh better.", "Save each mesh with its own landmarks."
+    ),
+    "incomplete_mesh": Code(
+        WARNING, "Parts of the head are missing, collapsed or torn.", "Look at the mesh: nersemble visualize mesh"
+    ),
+}
+
 CODES: dict[str, Code] = {
     # The zip itself
     "not_a_zip": Code(ERROR, "The file is not a zip, or its end is missing.", "Pack it again, or copy it again."),
@@ -183,67 +247,7 @@ CODES: dict[str, Code] = {
         "Left and right are swapped, or the landmarks are in the wrong order.",
         "Order them: 4 eye corners from the viewer's left to right, the point below the nose, 2 mouth corners.",
     ),
-    # Compared with the training data in the benchmark folder, and with each other
-    "duplicate_video": Code(
-        ERROR, "Two videos of different names are equal.", "Render each camera and sequence by itself."
-    ),
-    "wrong_participant": Code(
-        WARNING, "Another participant explains it clearly better.", "Check which participant was rendered."
-    ),
-    "wrong_sequence": Code(
-        WARNING, "Another sequence explains the video clearly better.", "Check which sequence was rendered."
-    ),
-    "wrong_camera": Code(
-        WARNING, "Another camera explains the video clearly better.", "Check which serial was rendered."
-    ),
-    "mirrored_video": Code(
-        WARNING, "The video looks mirrored.", "Check the sign of the x axis in your camera convention."
-    ),
-    "rotated_render": Code(
-        WARNING, "The frames look rotated or upside down.", "Check the sign of the y axis: OpenCV's points down."
-    ),
-    "wrong_framing": Code(
-        WARNING,
-        "The head is shifted, or larger or smaller than it should be.",
-        "Render with the intrinsics of camera_params.json: cx, cy and the full resolution.",
-    ),
-    "time_shift": Code(
-        WARNING, "The video is ahead of or behind its timesteps.", "Render timestep 0 as the first frame."
-    ),
-    "reversed_video": Code(WARNING, "The video runs backwards.", "Sort the frames by timestep."),
-    "disordered_frames": Code(
-        WARNING, "Frames are out of order, repeated or lost in the middle.", "Sort the frames by timestep."
-    ),
-    "swapped_channels": Code(
-        WARNING, "Red and blue look swapped.", "OpenCV writes BGR: convert with cv2.COLOR_RGB2BGR before imwrite."
-    ),
-    "wrong_tone": Code(
-        WARNING,
-        "Brightness or tint differs from all training views.",
-        "Save sRGB values: neither linear light nor a gamma applied twice.",
-    ),
-    "missing_subject": Code(
-        WARNING, "The head is missing, transparent or has large holes.", "Look at the frames before you upload."
-    ),
-    "blurred_video": Code(
-        WARNING,
-        "The video is as blurred as if enlarged from a smaller render.",
-        "Render at the full resolution.",
-    ),
-    "duplicate_mesh": Code(WARNING, "Meshes of different images are equal.", "Reconstruct each image by itself."),
-    "swapped_subtasks": Code(
-        WARNING,
-        "A person's neutral meshes differ more than the posed ones.",
-        "Check that posed and neutral are not swapped.",
-    ),
-    "inside_out_mesh": Code(WARNING, "The faces point inwards.", "Reverse the order of each face's vertices."),
-    "mirrored_mesh": Code(WARNING, "The mesh is mirrored.", "Check the sign of the x axis."),
-    "foreign_landmarks": Code(
-        WARNING, "The landmarks fit another mesh better.", "Save each mesh with its own landmarks."
-    ),
-    "incomplete_mesh": Code(
-        WARNING, "Parts of the head are missing, collapsed or torn.", "Look at the mesh: nersemble visualize mesh"
-    ),
+    **COMPARISON_CODES,
     # Renders, before they are packed
     "unreadable_image": Code(
         ERROR, "A PNG cannot be read or does not decode.", "Render it again, or change its permissions."

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from nersemble_cli.core import settings
 from nersemble_cli.core.benchmarks import Benchmark, VideoBenchmark, get_benchmark
-from nersemble_cli.core.data.frame_counts import FrameCounts, frame_counts
 from nersemble_cli.core.errors import EncodingError, InvalidInputError, NersembleError, UsageError
 from nersemble_cli.core.files import check_target, replace_file, scratch_folder
 from nersemble_cli.core.formats.png import psnr
@@ -22,6 +21,7 @@ from nersemble_cli.core.submission.compare import start_comparison
 from nersemble_cli.core.submission.compare.videos import VideoComparison
 from nersemble_cli.core.submission.crop import load_boxes
 from nersemble_cli.core.submission.findings import Report, VideoReport
+from nersemble_cli.core.submission.frame_counts import FrameCounts, frame_counts
 from nersemble_cli.core.submission.members import FileMember
 from nersemble_cli.core.submission.renders import Renders, VideoSource, demote, scan
 from nersemble_cli.core.submission.validation import check_zip

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from nersemble_cli.core import settings
 from nersemble_cli.core.benchmarks import MONO, NVS, SVFR, Benchmark, VideoBenchmark, check_mesh_slot, check_slot
-from nersemble_cli.core.data.frame_counts import frame_counts
 from nersemble_cli.core.errors import InvalidInputError, MissingFileError, UsageError
 from nersemble_cli.core.formats.npy import read_npy
 from nersemble_cli.core.formats.ply import read_ply
 from nersemble_cli.core.submission.findings import Report
+from nersemble_cli.core.submission.frame_counts import frame_counts
 from nersemble_cli.core.submission.members import UNREADABLE, ZipMember
 from nersemble_cli.core.submission.validation import validate_submission
 from nersemble_cli.core.video.pixels import to_rgb

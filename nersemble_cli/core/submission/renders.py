@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nersemble_cli.core.benchmarks import BENCHMARKS, Benchmark, MeshBenchmark, VideoBenchmark, VideoSlot
-from nersemble_cli.core.data.frame_counts import FrameCounts
 from nersemble_cli.core.errors import InvalidInputError, UsageError, listing
 from nersemble_cli.core.formats.png import check_png, read_rgb
 from nersemble_cli.core.platform import cpu_count
 from nersemble_cli.core.submission.crop import Box
 from nersemble_cli.core.submission.findings import WARNING, Finding, Report, VideoReport
+from nersemble_cli.core.submission.frame_counts import FrameCounts
 from nersemble_cli.core.submission.frame_order import AmbiguousOrderError, has_number, order_frames
 from nersemble_cli.core.submission.layouts import IMAGES, VIDEO, Layout, find_layouts, read_pattern, templates
 from nersemble_cli.core.submission.members import FileMember, is_junk

@@ -17,7 +17,6 @@ from nersemble_cli.core.benchmarks import (
     VideoSlot,
     get_benchmark,
 )
-from nersemble_cli.core.data.frame_counts import FrameCounts, frame_counts
 from nersemble_cli.core.errors import Cancelled, InvalidInputError, UsageError
 from nersemble_cli.core.submission import names
 from nersemble_cli.core.submission.compare import Comparison, start_comparison
@@ -31,6 +30,7 @@ from nersemble_cli.core.submission.findings import (
     VideoReport,
     damaged_file,
 )
+from nersemble_cli.core.submission.frame_counts import FrameCounts, frame_counts
 from nersemble_cli.core.submission.members import (
     UNREADABLE,
     ZIP_START,

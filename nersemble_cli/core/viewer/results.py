@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nersemble_cli.core.benchmarks import BENCHMARKS, SERIALS, MeshBenchmark, VideoBenchmark, VideoSlot
 from nersemble_cli.core.errors import InvalidInputError, UsageError
+from nersemble_cli.core.files import replacing
 from nersemble_cli.core.submission.findings import Finding
 from nersemble_cli.core.submission.names import canonical
 from nersemble_cli.core.submission.validation import validate_submission
@@ -134,12 +135,11 @@ class _ZippedVideo:
     def _file(self) -> VideoFile:
         path = self.scratch / f"{self.info.header_offset}.mp4"
         if not path.exists():
-            part = path.with_suffix(".part")
             try:
-                part.write_bytes(self.archive.read(self.info))
+                with replacing(path) as part:
+                    part.write_bytes(self.archive.read(self.info))
             except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, ValueError) as error:
                 raise InvalidInputError(f"{self.info.filename} cannot be unpacked: {error}.") from error
-            part.replace(path)
         return VideoFile(path)
 
     @property

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from nersemble_cli.core.benchmarks import MONO, NVS, SVFR, VideoSlot
-from nersemble_cli.core.data.frame_counts import FrameCounts
 from nersemble_cli.core.errors import UsageError
+from nersemble_cli.core.submission.frame_counts import FrameCounts
 from nersemble_cli.core.submission.renders import scan
 from tests import made_up
 

@@ -11,9 +11,9 @@ import trimesh
 
 from nersemble_cli.core.benchmarks import FLAME_FACE_COUNT, FLAME_VERTEX_COUNT, MONO, NVS, SERIALS
 from nersemble_cli.core.data.cameras import is_rigid
-from nersemble_cli.core.data.frame_counts import frame_counts
 from nersemble_cli.core.flame.tracking import euler_xyz_to_matrix
 from nersemble_cli.core.formats.png import encode_png, read_rgb
+from nersemble_cli.core.submission.frame_counts import frame_counts
 from nersemble_cli.core.synthetic import Recipe, render_frames, render_view
 from nersemble_cli.core.synthetic.benchmark import make_tracking
 from nersemble_cli.core.synthetic.head import make_flame_model

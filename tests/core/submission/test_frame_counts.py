@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from nersemble_cli.core.benchmarks import MONO, NVS
-from nersemble_cli.core.data.frame_counts import frame_counts
 from nersemble_cli.core.download import http
+from nersemble_cli.core.submission.frame_counts import frame_counts
 from tests import made_up
 from tests.fault_server import Fault, FaultServer
 
@@ -76,7 +76,7 @@ def test_unreachable_server_is_noted_without_its_url(server: FaultServer) -> Non
     [
         (b"<html>login</html>", "web page"),
         (b'{"error": "quota exceeded"}', "not the metadata.json of nvs"),
-        (b"[" * 100_000, "depth"),
+        (b"[" * 100_000, "deeply"),
         (b'{"sequences": {"388": {"sequence_name": "GLASSES", "timesteps": [1e999]}}}', "expected a number"),
         (b'{"participants_metadata": {"388": {"sequences_metadata": {"GLASSES": {"n_frames": 1%s}}}}}' % (b"0" * 30),
          "expected a number"),
