@@ -268,15 +268,10 @@ def _(files: Files) -> None:
 
 
 def quads_ply(encoding: str = "ascii") -> bytes:
-    """5023 vertices and as many quads, written by hand: trimesh writes triangles only."""
+    """5023 vertices and as many quads."""
     n = len(made_up.face_vertices())
-    header = (
-        f"ply\nformat {encoding} 1.0\nelement vertex {n}\nproperty float x\nproperty float y\nproperty float z\n"
-        f"element face {n}\nproperty list uchar int vertex_indices\nend_header\n"
-    )
-    lines = [" ".join(map(repr, map(float, v))) for v in made_up.face_vertices()]
-    lines += [f"4 {i} {(i + 1) % n} {(i + 2) % n} {(i + 3) % n}" for i in range(n)]
-    return (header + "\n".join(lines) + "\n").encode()
+    quads = [[i, (i + 1) % n, (i + 2) % n, (i + 3) % n] for i in range(n)]
+    return made_up.polygons_ply(made_up.face_vertices(), quads, encoding)
 
 
 @flaw_of_files("zero_vertices", MESH, "svfr")

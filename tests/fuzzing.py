@@ -38,18 +38,31 @@ from nersemble_cli.core.data.pointcloud import load_pointcloud
 from nersemble_cli.core.errors import NersembleError
 from nersemble_cli.core.flame.model import _load_embedding, unpickle
 from nersemble_cli.core.flame.tracking import TRACKING_SHAPES, load_flame_tracking
+from nersemble_cli.core.formats.obj import read_obj
 from nersemble_cli.core.formats.ply import mesh_to_ply, read_ply
 from nersemble_cli.core.formats.png import encode_png, read_rgb
 from nersemble_cli.core.inspect.file import inspect_file
 from nersemble_cli.core.inspect.folder import survey
 from nersemble_cli.core.settings import URL_VARIABLE, clean_url, find_flame_model, find_folder, find_url
+from nersemble_cli.core.submission.conversion import ConvertibleMesh, convert_mesh
 from nersemble_cli.core.submission.members import FileMember
 from nersemble_cli.core.submission.mesh_checks import check_mesh
 from nersemble_cli.core.submission.validation import validate_submission
 from nersemble_cli.core.synthetic.benchmark import write_pcd
 from nersemble_cli.core.synthetic.head import _Chumpy, _pickled, _Sparse
 from nersemble_cli.core.video.reader import VideoReader
-from tests.made_up import encode, face_triangles, face_vertices, head_frames, now_landmarks, npy, png, write_zip
+from tests.made_up import (
+    encode,
+    face_triangles,
+    face_vertices,
+    head_frames,
+    now_landmarks,
+    npy,
+    obj,
+    png,
+    polygons_ply,
+    write_zip,
+)
 
 LIMIT_SECONDS = 10  # of computing, for one file
 LIMIT_WAITING = 120  # of any kind: the machine may be busy
@@ -256,6 +269,15 @@ def _images() -> list[bytes]:
     return [encode_png(rgba), png(rgba[..., :3], interlaced=True), png(deep), png(rgba[..., 0])]
 
 
+def _polygons() -> list[bytes]:
+    polygons = [[0, 1, 2], [2, 1, 3, 4], [4, 3, 5, 6, 7], [7, 5, 0]]
+    lists = "property list uchar float texcoord\n"
+    return [
+        polygons_ply(face_vertices(8), polygons, f"binary_{order}_endian", type_, extra)
+        for order, type_, extra in (("little", "uchar", ""), ("big", "int", ""), ("little", "ushort", lists))
+    ]
+
+
 def _ascii_mesh(n: int = 12) -> bytes:
     header = (
         f"ply\nformat ascii 1.0\ncomment made up\nelement vertex {n}\nproperty float x\nproperty float y\n"
@@ -356,6 +378,13 @@ def _read_mesh(path: Path) -> None:
     slot = next(iter(SVFR.slots))
     check_mesh(slot, FileMember(path.name, path), None)
     read_ply(path.read_bytes())
+    convert_mesh(path)
+
+
+def _read_obj(path: Path) -> None:
+    slot = next(iter(SVFR.slots))
+    check_mesh(slot, ConvertibleMesh(path.name, path, {}), None)
+    read_obj(path.read_bytes())
 
 
 def _read_landmarks(path: Path) -> None:
@@ -407,7 +436,8 @@ _SETTINGS = (
 KINDS = {
     "video": Kind("cam.mp4", _videos, _read_video, damage_bytes),
     "image": Kind("00000.png", _images, lambda path: void(read_rgb(path)), damage_png),
-    "mesh": Kind("mesh.ply", lambda: [_binary_mesh()], _read_mesh, damage_text),
+    "mesh": Kind("mesh.ply", lambda: [_binary_mesh(), *_polygons()], _read_mesh, damage_text),
+    "obj_mesh": Kind("mesh.obj", lambda: [obj(12)], _read_obj, damage_text),
     "ascii_mesh": Kind("mesh.ply", lambda: [_ascii_mesh()], _read_mesh, damage_text),
     "landmarks": Kind("landmarks.npy", lambda: [npy(now_landmarks())], _read_landmarks, _damage_npy),
     "tracking": Kind("flame2023_tracking_v2.npz", _arrays, _read_tracking, _damage_zip),

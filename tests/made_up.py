@@ -125,6 +125,50 @@ def ply(n: int = 5023) -> bytes:
     return mesh_to_ply(face_vertices(n), face_triangles(n))
 
 
+def polygons_ply(
+    vertices: NDArray[np.float32],
+    polygons: list[list[int]],
+    encoding: str,
+    length_type: str = "uchar",
+    extra: str = "",
+) -> bytes:
+    """A PLY file of float vertices and polygons, written by hand: trimesh writes triangles only.
+
+    `extra` is the line of a further property of faces: an uchar, or a list of one float per corner.
+    """
+    header = (
+        f"ply\nformat {encoding} 1.0\ncomment made up\nelement vertex {len(vertices)}\n"
+        "property float x\nproperty float y\nproperty float z\nproperty uchar red\n"
+        f"element face {len(polygons)}\nproperty list {length_type} int vertex_indices\n{extra}end_header\n"
+    )
+    if encoding == "ascii":
+        rows = [" ".join(map(repr, row)) + " 7" for row in vertices.tolist()]
+        rows += [" ".join(map(str, [len(corners), *corners])) for corners in polygons]
+        return (header + "\n".join(rows) + "\n").encode()
+    order = "<" if encoding == "binary_little_endian" else ">"
+    data = header.encode()
+    for row in vertices:
+        data += row.astype(f"{order}f4").tobytes() + b"\x07"
+    lengths = np.dtype(order + {"uchar": "u1", "ushort": "u2", "int": "i4"}[length_type])
+    for corners in polygons:
+        data += np.array(len(corners), lengths).tobytes() + np.array(corners, f"{order}i4").tobytes()
+        if "list" in extra:
+            data += np.uint8(len(corners)).tobytes() + np.zeros(len(corners), f"{order}f4").tobytes()
+        elif extra:
+            data += b"\x01"
+    return data
+
+
+def obj(n: int = 5023) -> bytes:
+    """The mesh of `ply` as OBJ, with a texture whose seams do not follow the vertices."""
+    lines = [f"v {x!r} {y!r} {z!r}" for x, y, z in face_vertices(n).tolist()]
+    lines += [f"vt {t / 97} 0.5" for t in range(98)]
+    lines += ["usemtl skin"]
+    lines += ["f " + " ".join(f"{v + 1}/{i * (k + 3) % 98 + 1}" for k, v in enumerate(face))
+              for i, face in enumerate(face_triangles(n).tolist())]  # fmt: skip
+    return "\n".join(lines).encode()
+
+
 def now_landmarks() -> NDArray[np.float64]:
     """The 7 landmarks (7, 3) on the surface of `face_vertices`, in the right order."""
     x = np.array([-0.045, -0.02, 0.02, 0.045, 0, -0.025, 0.025])

@@ -38,7 +38,7 @@ def pack(
         str | None,
         typer.Option(
             metavar="PATTERN",
-            help="Layout of RENDERS, such as '{participant}/{sequence}/{frame}_{serial}.png'.",
+            help="How RENDERS is laid out, as above.",
         ),
     ] = None,
     no_compare: NoCompareOption = False,
@@ -49,6 +49,11 @@ def pack(
     nvs, mono: RENDERS/{participant}/{sequence}/cam_{serial}/*.png, or an encoded cam_{serial}.mp4.
 
     svfr: RENDERS/{participant}/{sequence}_{timestep}_{serial}/mesh_posed.ply, mesh_neutral.ply, landmarks_*.npy.
+    OBJ and faces of more than three corners are converted; vertices keep their number and order.
+
+    Other layouts are recognised if there is no doubt; otherwise describe yours with --pattern, such as
+    '{participant}/{sequence}/{frame}_{serial}.png' or '{participant}/{timestep}_{serial}_{kind}.ply'
+    (* is anything in a name, ** any folders).
 
     All of it is checked before the first frame is encoded, and the zip before it gets its name.
 

@@ -90,6 +90,18 @@ class MeshSlot:
     kind: str
 
     @property
+    def sequence(self) -> str:
+        return self.key.sequence
+
+    @property
+    def timestep(self) -> int:
+        return self.key.timestep
+
+    @property
+    def serial(self) -> str:
+        return self.key.serial
+
+    @property
     def folder(self) -> str:
         sequence, timestep, serial = self.key
         return f"{self.participant:03d}/{sequence}_{timestep:03d}_{serial}"

@@ -17,6 +17,7 @@ import pytest
 
 from nersemble_cli import validate_submission
 from nersemble_cli.core.benchmarks import MONO, NVS, SVFR
+from nersemble_cli.core.formats.ply import read_ply
 from nersemble_cli.core.formats.png import read_rgb
 from nersemble_cli.core.video import file_url
 from nersemble_cli.core.video.encode import encode_command, find_ffmpeg
@@ -77,6 +78,29 @@ def test_svfr_renders_become_a_valid_zip_of_the_same_files(run: Run, tmp_path: P
     assert json.loads(result.out)["meshes"] == 782
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         assert {name: archive.read(name) for name in archive.namelist()} == files
+
+
+def test_svfr_meshes_in_other_formats_are_converted_with_a_note(run: Run, tmp_path: Path) -> None:
+    posed, neutral = SVFR.slots[:2]
+    n = len(made_up.face_vertices())
+    quads = [[i, (i + 1) % n, (i + 2) % n, (i + 3) % n][: 3 + i % 2] for i in range(n)]
+    files = {
+        f"{posed.folder}/posed.obj": made_up.obj(),
+        neutral.path: made_up.polygons_ply(made_up.face_vertices(), quads, "binary_little_endian"),
+    }
+    made_up.write_mesh_renders(tmp_path / "meshes", files)
+    result = run("pack", "svfr", tmp_path / "meshes", tmp_path / "out.zip", "--allow-incomplete", "--json")
+    assert result.status == 0
+    notes = "\n".join(json.loads(result.out)["notes"])
+    assert "posed.obj is taken for mesh_posed.ply (1 file)" in notes
+    assert "1 mesh: converted from OBJ to PLY" in notes
+    assert "1 mesh: faces of more than three corners split into triangles" in notes
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        assert archive.namelist() == sorted([posed.path, neutral.path])
+        for name in archive.namelist():
+            mesh = read_ply(archive.read(name))
+            assert np.array_equal(mesh.vertices.astype(np.float32), made_up.face_vertices())
+            assert not mesh.has_polygons
 
 
 def test_video_has_the_bytes_of_plain_ffmpeg(run: Run, renders: Path, folder: Path, tmp_path: Path) -> None:

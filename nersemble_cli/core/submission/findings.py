@@ -219,7 +219,9 @@ CODES: dict[str, Code] = {
         "Export the mesh again.",
     ),
     "non_triangle_faces": Code(
-        WARNING, "Faces are not triangles; the server's reader splits them.", "Triangulate before exporting."
+        WARNING,
+        "Faces are not triangles: the server's reader splits them, or fails if a file mixes both (an error).",
+        "Pack the meshes with nersemble pack, which splits faces into triangles.",
     ),
     "lost_vertices": Code(
         ERROR,

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Generic, TypeVar
 
-from nersemble_cli.core.benchmarks import VideoSlot
+from nersemble_cli.core.benchmarks import MeshSlot, VideoSlot
 from nersemble_cli.core.errors import UsageError
 from nersemble_cli.core.submission.members import is_junk
 
 DEEPEST = 8  # levels below the folder
-FIELDS = ("participant", "sequence", "serial", "frame")
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".exr", ".bmp", ".tif", ".tiff", ".npy")
 VIDEO = ".mp4"
+PATTERN_HELP = "For example: --pattern '{participant}/{sequence}/{frame}_{serial}.png'"
 _PATTERN_PART = re.compile(r"\{(\w*)\}|(\*\*/?)|(\*)|(\?)|([^{*?]+)|(.)")
 _NUMBER = re.compile(r"[0-9]+")
 _STRANGER = re.compile(r"(?:^|/)[0-9]{2,4}(?=[/_-])")  # what could be a participant
 # Folders that programs put between a participant and a camera.
 _NOT_A_SEQUENCE = ("", "images", "rgb", "render", "renders", "frames", "sequences", "test", "val", "ours")
+
+SlotT = TypeVar("SlotT", bound=VideoSlot | MeshSlot)
 
 
 @dataclass
@@ -50,18 +53,40 @@ def walk(folder: Path, depth: int = DEEPEST) -> Iterator[Path]:
             yield from walk(child, depth - 1)
 
 
-class _Words:
+@dataclass
+class Fields:
+    """What a path says: fields of a slot, and where each is written in the path (start, end, `{name}`)."""
+
+    found: dict[str, str]
+    spans: list[tuple[int, int, str]]
+
+    def template(self, path: str, mask: bool = False) -> str:
+        """The path with `{name}` for each field and `#` for every other number; with `mask` of True instead `*`
+        for each field, and all else as it is."""
+        text, last = "", 0
+        for start, end, name in sorted(self.spans):
+            text += path[last:start] + "*" if mask else _NUMBER.sub("#", path[last:start]) + name
+            last = end
+        return text + (path[last:] if mask else _NUMBER.sub("#", path[last:]))
+
+
+class Words(Generic[SlotT]):
     """Finds participants, sequences and cameras in paths."""
 
-    def __init__(self, slots: Sequence[VideoSlot]) -> None:
-        self.slots = slots
+    def __init__(self, slots: Sequence[SlotT]) -> None:
+        self.slots: Sequence[SlotT] = slots
+        self._by_participant: dict[int, list[SlotT]] = defaultdict(list)
+        for slot in slots:
+            self._by_participant[slot.participant].append(slot)
         self.sequences = {slot.sequence.lower(): slot.sequence for slot in slots}
         people = "|".join(sorted({str(slot.participant) for slot in slots}))
         names = "|".join(re.escape(s) for s in sorted(self.sequences, key=len, reverse=True))
         serials = "|".join(sorted({slot.serial for slot in slots}))
-        self.participant = f"0*(?:{people})"
-        self.sequence = f"(?:{names})"
-        self.serial = f"(?:cam_?)?(?:{serials})"
+        self.patterns = {
+            "participant": f"0*(?:{people})",
+            "sequence": f"(?:{names})",
+            "serial": f"(?:cam_?)?(?:{serials})",
+        }
         self._participant = re.compile(
             rf"(?:^|(?<=/))(?:participant|subject|person|id|p)?[_-]?(0*(?:{people}))(?=[/_.\- ]|$)",
             re.IGNORECASE,
@@ -69,51 +94,65 @@ class _Words:
         self._sequence = re.compile(rf"(?<![a-z0-9])({names})(?![a-z0-9])", re.IGNORECASE)
         self._serial = re.compile(rf"(?<![0-9])({serials})(?![0-9])")
 
-    def slots_of(self, found: dict[str, str]) -> list[VideoSlot]:
-        """The videos that go with what a path says; a field that it does not name is open."""
+    def slots_of(self, found: Mapping[str, str]) -> list[SlotT]:
+        """The slots that go with what a path says; a field that it does not name is open."""
         sequence = self.sequences.get(found["sequence"].lower()) if "sequence" in found else None
+        slots: Sequence[SlotT] = self.slots
+        if "participant" in found:
+            slots = self._by_participant[int(found["participant"])]
         return [
             slot
-            for slot in self.slots
-            if ("participant" not in found or slot.participant == int(found["participant"]))
-            and ("sequence" not in found or slot.sequence == sequence)
+            for slot in slots
+            if ("sequence" not in found or slot.sequence == sequence)
             and ("serial" not in found or slot.serial == found["serial"][-9:])
         ]
 
-    def read(self, path: str) -> tuple[VideoSlot, str, str] | None:
-        """The video that a path (without suffix) names, its template, and what the path says besides."""
+    def fields(self, path: str) -> Fields | None:
+        """What a path (without suffix) names; None if it names several cameras, or a sequence of somebody else."""
+        fields = Fields({}, [])
         serials = list(self._serial.finditer(path))
-        if not serials or len({match[1] for match in serials}) > 1:
+        if len({match[1] for match in serials}) > 1:
             return None
-        spans = [(*match.span(1), "{serial}") for match in serials]
-        found: dict[str, str] = {"serial": serials[-1][1]}
+        if serials:
+            fields.found["serial"] = serials[-1][1]
+            fields.spans += [(*match.span(1), "{serial}") for match in serials]
         folders = path.rpartition("/")[0]
         sequence = self._sequence.search(path)
         if sequence:
-            found["sequence"] = sequence[1]
-            spans.append((*sequence.span(1), "{sequence}"))
+            fields.found["sequence"] = sequence[1]
+            fields.spans.append((*sequence.span(1), "{sequence}"))
         person = self._participant.search(path)
         if (
             person
             and (not sequence or person.start(1) < sequence.start(1))
             and (person.end(1) <= len(folders) or (sequence and sequence.start(1) >= len(folders)))
         ):
-            found["participant"] = person[1]
-            spans.append((*person.span(1), "{participant}"))
-        if "participant" not in found and _STRANGER.search(path[: sequence.start() if sequence else len(path)]):
-            return None  # a sequence of somebody else
-        between = path[person.end(1) : serials[0].start()] if person and not sequence else ""
+            fields.found["participant"] = person[1]
+            fields.spans.append((*person.span(1), "{participant}"))
+        elif _STRANGER.search(path[: sequence.start() if sequence else len(path)]):
+            return None
+        return fields
+
+
+def _read(words: Words[VideoSlot], path: str) -> tuple[VideoSlot, str, str] | None:
+    """The video that a path (without suffix) names, its template, and what the path says besides."""
+    fields = words.fields(path)
+    if fields is None or "serial" not in fields.found:
+        return None
+    places = {name: (start, end) for start, end, name in sorted(fields.spans, reverse=True)}
+    if "{participant}" in places and "{sequence}" not in places:
+        between = path[places["{participant}"][1] : places["{serial}"][0]]
         if any(part.strip("_-.").lower() not in _NOT_A_SEQUENCE for part in between.split("/")[1:-1]):
             return None  # another sequence, or a misspelled one
-        slots = self.slots_of(found)
-        if len(slots) != 1 or len(found) == 1:
-            return None
-        template, left, last = "", "", 0
-        for start, end, name in sorted(spans):
-            template += _NUMBER.sub("#", path[last:start]) + name
-            left += path[last:start] + "*"
-            last = end
-        return slots[0], template + _NUMBER.sub("#", path[last:]), left + path[last:]
+    slots = words.slots_of(fields.found)
+    if len(slots) != 1 or len(fields.found) == 1:
+        return None
+    return slots[0], fields.template(path), fields.template(path, mask=True)
+
+
+def above_names(folder: Path, above: int) -> str:
+    """The names of the `above` folders that end with `folder`, as the beginning of a path: `388/GLASSES/`."""
+    return "".join(f"{name}/" for name in folder.resolve().parts[-above:]) if above else ""
 
 
 def find_layouts(folder: Path, slots: Sequence[VideoSlot], above: int = 0) -> list[Layout]:
@@ -121,11 +160,8 @@ def find_layouts(folder: Path, slots: Sequence[VideoSlot], above: int = 0) -> li
 
     `above` names of folders above it are read too.
     """
-    words = _Words(slots)
-    top = folder.resolve()
-    for _ in range(above):
-        top = top.parent
-    prefix = folder.resolve().relative_to(top).as_posix()
+    words = Words(slots)
+    prefix = above_names(folder, above)
     layouts: dict[tuple[str, str], Layout] = {}
     for path in walk(folder):
         suffix = path.suffix.lower()
@@ -133,7 +169,7 @@ def find_layouts(folder: Path, slots: Sequence[VideoSlot], above: int = 0) -> li
             continue
         name = path.relative_to(folder).as_posix()
         name = name[: len(name) - len(path.suffix)]
-        read = words.read(f"{prefix}/{name}" if above else name)
+        read = _read(words, prefix + name)
         if read:
             slot, template, left = read
             layout = layouts.setdefault((template, suffix), Layout(template + path.suffix, suffix=suffix))
@@ -147,10 +183,11 @@ def read_pattern(folder: Path, pattern: str, slots: Sequence[VideoSlot]) -> Layo
 
     Raises `UsageError` if the pattern is malformed, or does not tell the videos apart.
     """
-    words = _Words(slots)
-    expression, seen = _compile(pattern, words)
+    words = Words(slots)
+    fields = words.patterns | {"frame": r"[-+\u2212]?[0-9]+(?:\.[0-9]+)?"}
+    expression, seen = compile_pattern(pattern, fields, PATTERN_HELP)
     if "serial" not in seen and len({slot.serial for slot in slots}) > 1:
-        raise UsageError(f"The pattern {pattern} has no {{serial}}.", _PATTERN_HELP)
+        raise UsageError(f"The pattern {pattern} has no {{serial}}.", PATTERN_HELP)
     layout = Layout(pattern, suffix=Path(pattern).suffix.lower())
     for path in walk(folder):
         match = expression.fullmatch(path.relative_to(folder).as_posix())
@@ -176,22 +213,17 @@ def read_pattern(folder: Path, pattern: str, slots: Sequence[VideoSlot]) -> Layo
     return layout
 
 
-_PATTERN_HELP = "For example: --pattern '{participant}/{sequence}/{frame}_{serial}.png'"
+def compile_pattern(pattern: str, fields: Mapping[str, str], help_: str) -> tuple[re.Pattern[str], set[str]]:
+    """A `--pattern` as a regular expression, and the fields in it. `fields` maps names to expressions.
 
-
-def _compile(pattern: str, words: _Words) -> tuple[re.Pattern[str], set[str]]:
-    fields = {
-        "participant": words.participant,
-        "sequence": words.sequence,
-        "serial": words.serial,
-        "frame": r"[-+\u2212]?[0-9]+(?:\.[0-9]+)?",
-    }
+    Raises `UsageError`, with `help_` as its hint, if the pattern is malformed.
+    """
     text, seen = "", set()
     for part in _PATTERN_PART.finditer(pattern.removeprefix("./")):
         name, deep, star, mark, literal, brace = part.groups()
         if name is not None:
             if name not in fields:
-                known = ", ".join(f"{{{field}}}" for field in FIELDS)
+                known = ", ".join(f"{{{field}}}" for field in fields)
                 raise UsageError(f"Unknown field {{{name}}} in the pattern {pattern}.", f"Valid: {known}.")
             text += f"(?P={name})" if name in seen else f"(?P<{name}>{fields[name]})"
             seen.add(name)
@@ -200,7 +232,7 @@ def _compile(pattern: str, words: _Words) -> tuple[re.Pattern[str], set[str]]:
         elif star or mark:
             text += "[^/]*" if star else "[^/]"
         elif brace:
-            raise UsageError(f"The pattern {pattern} has a {brace} without its other half.", _PATTERN_HELP)
+            raise UsageError(f"The pattern {pattern} has a {brace} without its other half.", help_)
         else:
             text += re.escape(literal)
     return re.compile(text, re.IGNORECASE), seen

@@ -11,7 +11,7 @@ from nersemble_cli.core.benchmarks import FLAME_FACE_COUNT, FLAME_VERTEX_COUNT, 
 from nersemble_cli.core.errors import InvalidInputError
 from nersemble_cli.core.formats.npy import read_npy, read_npy_header
 from nersemble_cli.core.formats.ply import Mesh, read_ply, read_ply_header
-from nersemble_cli.core.submission.findings import Finding, MeshReport, damaged_file
+from nersemble_cli.core.submission.findings import ERROR, Finding, MeshReport, damaged_file
 from nersemble_cli.core.submission.members import UNREADABLE, Member
 from nersemble_cli.core.threads import off_main_thread
 
@@ -124,7 +124,10 @@ def check_geometry(path: str, mesh: Mesh, has_landmarks: bool) -> list[Finding]:
         message = f"{int(outside.any(axis=1).sum())} faces point at vertices that are not there, such as {worst}."
         expected = f"0 to {len(mesh.vertices) - 1}"
         findings.append(Finding("face_index_out_of_range", path, message, expected=expected, actual=worst))
-    if mesh.has_polygons:
+    if mesh.is_mixed:
+        message = "It mixes triangles with larger faces in a binary file, which the server's reader cannot read."
+        findings.append(Finding("non_triangle_faces", path, message, 3, "more", severity=ERROR))
+    elif mesh.has_polygons:
         findings.append(Finding("non_triangle_faces", path, "It has faces of more than three corners.", 3, "more"))
     zeros = int(np.count_nonzero(~mesh.vertices.any(axis=1)))
     if zeros > MANY_ZEROS * len(mesh.vertices):
@@ -139,7 +142,7 @@ def check_geometry(path: str, mesh: Mesh, has_landmarks: bool) -> list[Finding]:
         findings.append(
             Finding("lost_vertices", path, message, expected=FLAME_VERTEX_COUNT,
                     actual=FLAME_VERTEX_COUNT + mesh.n_seam_vertices,
-                    hint="Export it without texture, or add the (7, 3) landmark file.")
+                    hint="Pack it with nersemble pack, which leaves the texture out, or add (7, 3) landmarks.")
         )  # fmt: skip
     elif is_sound and not has_landmarks and len(mesh.vertices) == FLAME_VERTEX_COUNT:
         # The official reader merges vertices that coincide and drops those that no face uses; what is left

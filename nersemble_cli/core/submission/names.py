@@ -25,6 +25,7 @@ _CONVERSIONS = {
     ".npy": "Save the landmarks with np.save, as an array of shape (7, 3).",
 }
 LONGEST_TYPO_SEARCH = 20
+NEARLY = 0.85  # difflib's ratio from which a name is taken for a misspelling
 DEEPEST_WRAPPER = 5
 _MISSING = {"cam_": "missing_file", "mesh": "missing_mesh", "land": "missing_landmarks"}
 
@@ -163,7 +164,7 @@ def match(benchmark: Benchmark, names: Collection[str], wrapper: str) -> Matchin
             close = None
             if searched < LONGEST_TYPO_SEARCH:
                 searched += 1
-                close = difflib.get_close_matches(inner, expected, n=1, cutoff=0.85)
+                close = difflib.get_close_matches(inner, expected, n=1, cutoff=NEARLY)
             hint = f"Did you mean {close[0]}?" if close else ""
         message = "It is not part of the submission under this name."
         findings.append(

@@ -19,6 +19,7 @@ from nersemble_cli.core.formats.png import psnr
 from nersemble_cli.core.platform import cpu_count
 from nersemble_cli.core.submission.compare import start_comparison
 from nersemble_cli.core.submission.compare.videos import VideoComparison
+from nersemble_cli.core.submission.conversion import convert_mesh
 from nersemble_cli.core.submission.crop import load_boxes
 from nersemble_cli.core.submission.findings import Report, VideoReport
 from nersemble_cli.core.submission.frame_counts import FrameCounts, frame_counts
@@ -116,8 +117,9 @@ def pack(
             observers = comparison if isinstance(comparison, VideoComparison) else None
             checked = _encode_all(renders, benchmark, counts, scratch, workers, crf, packed, progress, observers)
         part = scratch / "submission.zip"
-        encoded = {name: scratch / name for name in checked}
-        write_zip(part, {**renders.files, **encoded}, consume=encoded)
+        _convert_all(renders, scratch, progress)
+        made = {name: scratch / name for name in (*checked, *renders.conversions)}
+        write_zip(part, {**renders.files, **made}, consume=made)
         report = check_zip(
             part, benchmark, lambda _: counts, progress=progress, checked=checked,
             compare=(lambda _: comparison) if comparison else None,
@@ -139,6 +141,16 @@ def pack(
 
 def _count(renders: Renders) -> int:
     return sum(n or 0 for n in renders.lengths.values())
+
+
+def _convert_all(renders: Renders, scratch: Path, progress: Progress) -> None:
+    """Writes the meshes that cannot be copied as they are."""
+    progress.start("Converting meshes", len(renders.conversions), "meshes")
+    for name in renders.conversions:
+        path = scratch / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(convert_mesh(renders.files[name])[0])
+        progress.advance()
 
 
 def _encode_all(

@@ -17,20 +17,35 @@ from nersemble_cli.core.benchmarks import BENCHMARKS, Benchmark, MeshBenchmark, 
 from nersemble_cli.core.errors import InvalidInputError, UsageError, listing
 from nersemble_cli.core.formats.png import check_png, read_rgb
 from nersemble_cli.core.platform import cpu_count
+from nersemble_cli.core.submission.conversion import ConvertibleMesh
 from nersemble_cli.core.submission.crop import Box
 from nersemble_cli.core.submission.findings import WARNING, Finding, Report, VideoReport
 from nersemble_cli.core.submission.frame_counts import FrameCounts
 from nersemble_cli.core.submission.frame_order import AmbiguousOrderError, has_number, order_frames
-from nersemble_cli.core.submission.layouts import IMAGES, VIDEO, Layout, find_layouts, read_pattern, templates
+from nersemble_cli.core.submission.layouts import (
+    IMAGES,
+    PATTERN_HELP,
+    VIDEO,
+    Layout,
+    find_layouts,
+    read_pattern,
+    templates,
+)
 from nersemble_cli.core.submission.members import FileMember, is_junk
-from nersemble_cli.core.submission.names import by_canonical, canonical
+from nersemble_cli.core.submission.mesh_layouts import PATTERN_HELP as MESH_PATTERN_HELP
+from nersemble_cli.core.submission.mesh_layouts import (
+    choose_meshes,
+    find_meshes,
+    near_meshes,
+    no_meshes,
+    read_mesh_pattern,
+)
+from nersemble_cli.core.submission.names import NEARLY, canonical
 from nersemble_cli.core.submission.validation import check_meshes, check_totals
 from nersemble_cli.core.submission.video_checks import check_video, wrong_frame_count, wrong_resolution
 from nersemble_cli.core.threads import Cancel, NullProgress, Progress, in_threads
 
 _PUNCTUATION = re.compile(r"[^a-z0-9/]")
-_OTHER_MESHES = {".ply", ".obj", ".stl", ".off", ".glb", ".gltf"}
-_NEARLY = 0.85  # difflib's ratio from which a name is taken for a misspelling
 _STANDARD_DEPTH = 3  # participant / sequence / camera
 
 
@@ -71,8 +86,8 @@ class VideoSource:
 class Renders:
     """The checked contents of a folder of renders.
 
-    `files` maps names in the zip to files that are copied into it. `lengths` has the frame counts of the videos,
-    by their names in the zip.
+    `files` maps names in the zip to files that are copied into it. `conversions` has the names of those that must
+    be converted first, and says how. `lengths` has the frame counts of the videos, by their names in the zip.
     """
 
     benchmark: Benchmark
@@ -80,6 +95,7 @@ class Renders:
     report: Report
     videos: list[VideoSource] = field(default_factory=list)
     files: dict[str, Path] = field(default_factory=dict)
+    conversions: dict[str, str] = field(default_factory=dict)
     lengths: dict[str, int | None] = field(default_factory=dict)
 
     @property
@@ -120,7 +136,7 @@ def scan(
         renders.videos += _sources(renders, slots, found, boxes or {})
         _check_videos(renders, benchmark, counts, progress)
     elif isinstance(benchmark, MeshBenchmark):
-        _scan_meshes(renders, benchmark, progress)
+        _scan_meshes(renders, benchmark, pattern, progress)
     report.sort()
     return renders
 
@@ -163,10 +179,8 @@ def _wrong_task(renders: Renders) -> UsageError | None:
             continue
         if isinstance(other, VideoBenchmark):
             is_other = bool(find_layouts(folder, other.slots))
-        else:
-            is_other = any(
-                canonical(str(p.relative_to(folder))) in by_canonical(other.name) for p in entries(folder, 3)
-            )
+        elif isinstance(other, MeshBenchmark):
+            is_other = bool(find_meshes(folder, other.slots).known)
         if is_other:
             return UsageError(
                 f"{folder} holds renders for {other.name}, not for {benchmark.name}.",
@@ -178,24 +192,26 @@ def _wrong_task(renders: Renders) -> UsageError | None:
 def _explain_nothing_found(renders: Renders) -> UsageError:
     """Why nothing in the folder can be packed: the wrong level, or something else altogether."""
     folder, benchmark = renders.folder, renders.benchmark
-    if isinstance(benchmark, VideoBenchmark) and (error := _too_deep(folder, benchmark.slots)):
+    if error := _too_deep(folder, benchmark):
         return error
     top = [path.name for path in entries(folder, 1)]
     found = f"It holds {listing(top)}." if top else "It is empty."
-    if isinstance(benchmark, VideoBenchmark):
-        found += (
-            " To read another layout, use for example --pattern '{participant}/{sequence}/{frame}_{serial}.png'."
-        )
+    example = PATTERN_HELP if isinstance(benchmark, VideoBenchmark) else MESH_PATTERN_HELP
+    found += f" Another layout can be described. {example}"
     return UsageError(
         f"Nothing in {folder} belongs to a {benchmark.name} submission. {found}",
         f"Expected {_example(benchmark)}",
     )
 
 
-def _too_deep(folder: Path, slots: Sequence[VideoSlot]) -> UsageError | None:
+def _too_deep(folder: Path, benchmark: Benchmark) -> UsageError | None:
     """The error for a folder that lies inside the one to use."""
     for above, parent in enumerate(folder.resolve().parents[:3], 1):
-        if any(layout.template.startswith("{participant}") for layout in find_layouts(folder, slots, above)):
+        if isinstance(benchmark, VideoBenchmark):
+            found = [layout.template for layout in find_layouts(folder, benchmark.slots, above)]
+        elif isinstance(benchmark, MeshBenchmark):
+            found = [file.template for file in find_meshes(folder, benchmark.slots, above).known]
+        if any(template.startswith("{participant}") for template in found):
             levels = f"{above} level{'s' if above > 1 else ''}"
             return UsageError(f"{folder} is {levels} too deep in the folder of renders.", f"Use {parent} instead.")
     return None
@@ -239,7 +255,7 @@ def _find_videos(renders: Renders, slots: Sequence[VideoSlot]) -> _Found:
     if not readable:
         return found
     if not any("{participant}" in layout.template for layout in readable) and (
-        error := _too_deep(renders.folder, slots)
+        error := _too_deep(renders.folder, renders.benchmark)
     ):
         raise error
     claimed = Counter(slot for layout in readable for slot in layout.files)
@@ -269,8 +285,7 @@ def _by_slot(renders: Renders, layouts: Iterable[Layout]) -> _Found:
 def _read_layout(renders: Renders, slots: Sequence[VideoSlot], pattern: str) -> _Found:
     layout = read_pattern(renders.folder, pattern, slots)
     if not layout.files:
-        some = listing([path.name for path in entries(renders.folder, 1)])
-        raise UsageError(f"No file in {renders.folder} fits the pattern {pattern}.", f"The folder holds {some}.")
+        raise _fits_nothing(renders.folder, pattern)
     if layout.suffix not in (".png", VIDEO):
         _note_other_images(renders, [layout])
         return {}
@@ -294,7 +309,7 @@ def _note_near_name(renders: Renders, slots: Sequence[VideoSlot], found: _Found,
     }
     plain = {_PUNCTUATION.sub("", right): right for right in near}
     close = plain.get(_PUNCTUATION.sub("", name)) or next(
-        iter(difflib.get_close_matches(name, near, n=1, cutoff=_NEARLY)), None
+        iter(difflib.get_close_matches(name, near, n=1, cutoff=NEARLY)), None
     )
     if close is None:
         return False
@@ -457,42 +472,39 @@ def _does_not_fit(path: str, box: Box, size: tuple[int, int], of: str) -> Findin
     return Finding("wrong_resolution", path, message, expected, f"{width}×{height}", hint=hint)
 
 
-def _scan_meshes(renders: Renders, benchmark: MeshBenchmark, progress: Progress) -> None:
-    by_name = by_canonical(benchmark.name)
-    strangers = []
-    for path in entries(renders.folder, _STANDARD_DEPTH):
-        name = by_name.get(canonical(str(path.relative_to(renders.folder))))
-        if name is None or not path.is_file():
-            strangers.append(path)
-        elif name in renders.files:
-            message = f"It could be {renders.files[name]} or {path}."
-            renders.report.findings.append(
-                Finding("duplicate_file", name, message, expected=1, actual=2, hint="Keep one of them.")
-            )
-        else:
-            renders.files[name] = path
-    if not renders.files:
-        raise _other_meshes(strangers) or _wrong_task(renders) or _explain_nothing_found(renders)
-    _leave_out(renders, strangers)
-    members = {name: FileMember(name, path) for name, path in renders.files.items()}
-    check_meshes(renders.report, benchmark, members, closed=set(), quick=False, progress=progress)
+def _scan_meshes(renders: Renders, benchmark: MeshBenchmark, pattern: str | None, progress: Progress) -> None:
+    folder, report = renders.folder, renders.report
+    if pattern:
+        files = read_mesh_pattern(folder, pattern, benchmark.slots)
+    else:
+        files = find_meshes(folder, benchmark.slots)
+    near = [] if files.known and pattern else near_meshes(folder, benchmark.slots, files)
+    if not files.known:
+        if pattern:
+            raise _fits_nothing(folder, pattern)
+        if error := no_meshes(folder, files) or _wrong_task(renders) or _too_deep(folder, benchmark):
+            raise error
+        if not near:
+            raise _explain_nothing_found(renders)
+    choice = choose_meshes(folder, files, pattern)
+    renders.files = choice.files
+    report.notes += choice.notes
+    explained = {finding.path for finding in choice.findings} | choice.files.keys()
+    report.findings += [*choice.findings, *(finding for finding in near if finding.path not in explained)]
+    _leave_out(renders, sorted({*choice.others, *files.without_kind, *(file.path for file in files.unread)}))
+    members = {
+        name: ConvertibleMesh(name, path, renders.conversions) if name.endswith(".ply") else FileMember(name, path)
+        for name, path in renders.files.items()
+    }
+    check_meshes(report, benchmark, members, closed=set(), quick=False, progress=progress)
+    report.notes += [
+        f"{n} mesh{'es' * (n > 1)}: {how}" for how, n in Counter(renders.conversions.values()).items()
+    ]
 
 
-def _other_meshes(paths: Iterable[Path]) -> UsageError | None:
-    """The error for meshes in another format, or with other names than those of a submission."""
-    meshes = [path for path in paths if path.suffix.lower() in _OTHER_MESHES]
-    if not meshes:
-        return None
-    found = ", ".join(f"{n} {name}" for name, n in Counter(path.name for path in meshes).most_common(3))
-    hint = "Name them mesh_posed.ply and mesh_neutral.ply."
-    if any(path.suffix.lower() != ".ply" for path in meshes):
-        hint = (
-            "Convert them to PLY, which keeps the order of the vertices: "
-            "trimesh.load(path, process=False, maintain_order=True).export('mesh_posed.ply')"
-        )
-    return UsageError(
-        f"There is no mesh_posed.ply or mesh_neutral.ply, but there are other meshes ({found}).", hint
-    )
+def _fits_nothing(folder: Path, pattern: str) -> UsageError:
+    some = listing([path.name for path in entries(folder, 1)])
+    return UsageError(f"No file in {folder} fits the pattern {pattern}.", f"The folder holds {some}.")
 
 
 def demote(report: Report, codes: frozenset[str]) -> None:

@@ -46,3 +46,43 @@ def test_vertices_are_not_split_at_the_seams_of_a_texture() -> None:
     assert np.array_equal(mesh.vertices.astype(np.float32), vertices)
     assert np.array_equal(mesh.faces, faces)
     assert mesh.n_seam_vertices > 0
+
+
+MIXED = [[0, 1, 2], [2, 1, 3, 4], [4, 3, 5, 6, 7], [7, 5, 0]]
+SPLIT = [[0, 1, 2], [2, 1, 3], [2, 3, 4], [4, 3, 5], [4, 5, 6], [4, 6, 7], [7, 5, 0]]
+
+
+@pytest.mark.parametrize("extra", ["", "property uchar flags\n", "property list uchar float texcoord\n"])
+@pytest.mark.parametrize("length_type", ["uchar", "ushort", "int"])
+@pytest.mark.parametrize("encoding", ["binary_little_endian", "binary_big_endian"])
+def test_triangles_and_polygons_in_one_binary_file_are_read(encoding: str, length_type: str, extra: str) -> None:
+    vertices = made_up.face_vertices(8)
+    mesh = read_ply(made_up.polygons_ply(vertices, MIXED, encoding, length_type, extra))
+    assert np.array_equal(mesh.vertices.astype(np.float32), vertices)
+    assert mesh.faces.tolist() == SPLIT
+    assert (mesh.has_polygons, mesh.is_mixed) == (True, True)
+
+
+def test_quad_first_and_as_many_corners_as_quads_have_is_read_as_mixed() -> None:
+    polygons = [[0, 1, 2, 3], [4, 5, 6], [0, 2, 4, 6, 7]]  # trimesh would read three quads
+    mesh = read_ply(made_up.polygons_ply(made_up.face_vertices(8), polygons, "binary_little_endian"))
+    assert mesh.faces.tolist() == [[0, 1, 2], [0, 2, 3], [4, 5, 6], [0, 2, 4], [0, 4, 6], [0, 6, 7]]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "binary_little_endian"])
+def test_quads_alone_are_read_in_their_order(encoding: str) -> None:
+    mesh = read_ply(made_up.polygons_ply(made_up.face_vertices(8), [[0, 1, 2, 3], [4, 5, 6, 7]], encoding))
+    assert mesh.faces.tolist() == [[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]]
+    assert (mesh.has_polygons, mesh.is_mixed) == (True, False)
+
+
+def test_triangles_and_polygons_in_ascii_are_read() -> None:
+    mesh = read_ply(made_up.polygons_ply(made_up.face_vertices(8), MIXED, "ascii"))
+    assert {frozenset(face) for face in mesh.faces.tolist()} == {frozenset(face) for face in SPLIT}
+    assert (mesh.has_polygons, mesh.is_mixed) == (True, False)
+
+
+@pytest.mark.parametrize("at", [-1, -5, -30])
+def test_mixed_file_that_is_cut_short_is_refused(at: int) -> None:
+    with pytest.raises(InvalidInputError):
+        read_ply(made_up.polygons_ply(made_up.face_vertices(8), MIXED, "binary_little_endian")[:at])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nersemble_cli.core.benchmarks import MONO, NVS, SVFR, VideoSlot
+from nersemble_cli.core.benchmarks import MONO, NVS, VideoSlot
 from nersemble_cli.core.errors import UsageError
 from nersemble_cli.core.submission.frame_counts import FrameCounts
 from nersemble_cli.core.submission.renders import scan
@@ -139,14 +139,3 @@ def test_frame_is_read_as_rgb(tmp_path: Path) -> None:
     path.write_bytes(made_up.png(picture))
     (video,) = scan(NVS, tmp_path, COUNTS).videos
     assert (video.read(0) == picture).all()
-
-
-@pytest.mark.parametrize(
-    ("name", "hint"), [("mesh_posed.obj", "to PLY"), ("posed.ply", "Name them mesh_posed.ply")]
-)
-def test_other_meshes_are_named(name: str, hint: str, tmp_path: Path) -> None:
-    write(tmp_path, f"{SVFR.slots[0].folder}/{name}")
-    with pytest.raises(UsageError) as error:
-        scan(SVFR, tmp_path, COUNTS)
-    assert f"(1 {name})" in error.value.message
-    assert hint in (error.value.hint or "")
