@@ -199,7 +199,7 @@ def _read_mixed(header: PlyHeader, data: bytes) -> Mesh | None:
     """
     names = [element.name for element in header.elements]
     with_lists = [element.name for element in header.elements if element.num_lists]
-    if header.format == "ascii" or with_lists != ["face"] or names.count("vertex") != 1:
+    if header.format == "ascii" or with_lists != ["face"] or names.count("vertex") != 1 or not header.num_faces:
         return None
     order = "<" if header.format == "binary_little_endian" else ">"
     at = data.find(b"\n", header.size) + 1

@@ -82,6 +82,12 @@ def test_triangles_and_polygons_in_ascii_are_read() -> None:
     assert (mesh.has_polygons, mesh.is_mixed) == (True, False)
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "binary_little_endian"])
+def test_mesh_without_faces_is_read(encoding: str) -> None:
+    mesh = read_ply(made_up.polygons_ply(made_up.face_vertices(8), [], encoding))
+    assert (len(mesh.vertices), mesh.faces.shape) == (8, (0, 3))
+
+
 @pytest.mark.parametrize("at", [-1, -5, -30])
 def test_mixed_file_that_is_cut_short_is_refused(at: int) -> None:
     with pytest.raises(InvalidInputError):
