@@ -14,10 +14,11 @@ from nersemble_cli.core.benchmarks import BENCHMARKS, SERIALS, MeshBenchmark, Vi
 from nersemble_cli.core.errors import InvalidInputError, UsageError
 from nersemble_cli.core.files import replacing
 from nersemble_cli.core.submission.findings import Finding
+from nersemble_cli.core.submission.layouts import VIDEO, find_layouts
 from nersemble_cli.core.submission.names import canonical
 from nersemble_cli.core.submission.validation import validate_submission
 from nersemble_cli.core.viewer.frames import Image, Source
-from nersemble_cli.core.viewer.sources import ImageFiles, VideoFile, numbered
+from nersemble_cli.core.viewer.sources import ImageFiles, VideoFile, in_order
 
 ReadFile = Callable[[], bytes]
 _DEPTH = 3  # participant / sequence / camera
@@ -77,6 +78,9 @@ def open_results(path: Path | None) -> UserResults:
                 results.renders[slot.participant, slot.sequence][slot.serial] = source
         elif isinstance(slot, str):
             results.meshes[slot] = entry.read_bytes if isinstance(entry, Path) else partial(archive.read, entry)
+    if path.is_dir() and not results.renders and not results.meshes:
+        for slot, source in _in_other_layouts(path):
+            results.renders[slot.participant, slot.sequence][slot.serial] = source
     if not results.renders and not results.meshes:
         results.close()
         raise UsageError(
@@ -94,14 +98,18 @@ def _known_names() -> dict[str, VideoSlot | str]:
     known: dict[str, VideoSlot | str] = {}
     for benchmark in BENCHMARKS.values():
         if isinstance(benchmark, VideoBenchmark):
-            for participant in benchmark.participants:
-                for sequence in benchmark.sequences(participant):
-                    for serial in SERIALS:
-                        slot = VideoSlot(participant, sequence, serial)
-                        known[canonical(slot.path.removesuffix(".mp4"))] = slot
+            known |= {canonical(slot.path.removesuffix(".mp4")): slot for slot in _every_slot(benchmark)}
         else:
             known.update({canonical(name): name for slot in benchmark.slots for name in slot.files})
     return known
+
+
+def _every_slot(benchmark: VideoBenchmark) -> Iterator[VideoSlot]:
+    """The videos of every camera, those of the training data too."""
+    for participant in benchmark.participants:
+        for sequence in benchmark.sequences(participant):
+            for serial in SERIALS:
+                yield VideoSlot(participant, sequence, serial)
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -114,8 +122,22 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
 def _frames_at(path: Path) -> Source | None:
     if path.is_file():
         return VideoFile(path)
-    frames = numbered(path)
+    frames = in_order({file.stem: file for file in path.glob("*.png")})
     return ImageFiles(frames) if frames else None
+
+
+def _in_other_layouts(folder: Path) -> Iterator[tuple[VideoSlot, Source]]:
+    """The renders of a folder that has not the usual layout, as `pack` recognises it; the largest layout counts."""
+    for benchmark in BENCHMARKS.values():
+        if not isinstance(benchmark, VideoBenchmark):
+            continue
+        slots = list(_every_slot(benchmark))
+        for layout in find_layouts(folder, slots)[:1]:
+            for slot, files in layout.files.items():
+                if layout.suffix == VIDEO:
+                    yield slot, VideoFile(next(iter(files.values())))
+                elif layout.suffix == ".png" and (frames := in_order(files)):
+                    yield slot, ImageFiles(frames)
 
 
 def _unpacked(results: UserResults, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Source:

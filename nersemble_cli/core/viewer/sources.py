@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,13 +38,14 @@ class VideoFile:
             return to_rgb(frame, scale if scale < 1 else None)
 
 
-def numbered(folder: Path) -> list[Path]:
-    """The PNGs of a folder in the order in which `pack` takes them; by name where it would refuse them."""
-    paths = sorted(path for path in folder.glob("*.png") if has_number(path.stem))
+def in_order(frames: Mapping[str, Path]) -> list[Path]:
+    """Frames by name without suffix, in the order in which `pack` takes them; by name where it would refuse them."""
+    names = sorted(name for name in frames if has_number(name))
     try:
-        return [paths[i] for i in order_frames([path.stem for path in paths]).order] if paths else []
+        names = [names[i] for i in order_frames(names).order] if names else []
     except InvalidInputError:
-        return paths
+        pass
+    return [frames[name] for name in names]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 
 from nersemble_cli.core.errors import InvalidInputError
 from nersemble_cli.core.viewer.frames import FrameCache, Image, decode_jpeg, encode_jpeg
-from nersemble_cli.core.viewer.sources import ImageFiles, VideoFile, numbered
+from nersemble_cli.core.viewer.sources import ImageFiles, VideoFile, in_order
 from tests import made_up
 
 N = 30
@@ -114,6 +114,6 @@ def test_frames_of_a_video_are_scaled(synthetic: Path) -> None:
 def test_images_are_in_numeric_order(names: list[str], tmp_path: Path) -> None:
     for name in names:
         (tmp_path / name).write_bytes(made_up.png(np.zeros((4, 4, 3), np.uint8)))
-    paths = numbered(tmp_path)
+    paths = in_order({path.stem: path for path in tmp_path.iterdir()})
     assert [path.name for path in paths] == sorted(names, key=lambda n: int(n.split("_")[-1].removesuffix(".png")))
     assert ImageFiles(paths).read(0, 8).shape == (4, 4, 3)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import viser.transforms as tf
 
 from nersemble_cli.core.benchmarks import BENCHMARKS, NVS, SVFR, VideoSlot
 from nersemble_cli.core.errors import UsageError
@@ -128,6 +129,15 @@ def test_slots_of_results_are_recognised_by_any_spelling(tmp_path: Path) -> None
     assert list(open_results(tmp_path).renders) == [(388, "GLASSES")]
 
 
+def test_renders_in_another_layout_are_found(tmp_path: Path) -> None:
+    for t in (2, 0, 1):
+        path = tmp_path / f"renders/388/GLASSES/frame_{t:05d}/cam_222200042.png"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(made_up.png(np.full((4, 4, 3), 100 * t, np.uint8)))
+    source = open_results(tmp_path / "renders").renders[388, "GLASSES"]["222200042"]
+    assert [int(source.read(t, 4)[0, 0, 0]) for t in range(source.n_frames)] == [0, 100, 200]
+
+
 @pytest.mark.slow
 def test_slider_and_camera_in_a_browser(synthetic: Path, renders: Path, browser: Any) -> None:
     viewer = open_viewer(synthetic, "nvs", open_results(renders))
@@ -148,6 +158,38 @@ def test_slider_and_camera_in_a_browser(synthetic: Path, renders: Path, browser:
 
     assert until(is_there)
     assert until(lambda: viewer._page._overlay is not None)  # type: ignore[union-attr]
+    viewer.close()
+
+
+@pytest.mark.slow
+def test_a_click_on_a_frustum_looks_through_its_camera(synthetic: Path, browser: Any) -> None:
+    viewer = open_viewer(synthetic, "mono")
+    page = visit(browser, viewer)
+    viewed: Any = viewer._page
+    stage = viewed._stage
+    assert until(lambda: len(viewer._server.get_clients()) == 1)
+    (client,) = viewer._server.get_clients().values()
+
+    def center(serial: str) -> np.ndarray:
+        """Where the middle of a camera's image is in the window: pixels, and the depth in metres."""
+        intrinsics, depth = stage.calibration.intrinsics[serial], stage.rig.depth
+        height, width = stage.size
+        x, y = ((np.array([width, height]) / 2 - intrinsics[:2, 2]) / intrinsics[[0, 1], [0, 1]]) * depth
+        pose = stage.calibration.cam_2_world(serial)
+        point = tf.SO3(client.camera.wxyz).inverse() @ ((pose @ [x, y, depth, 1])[:3] - client.camera.position)
+        focal = 250 / np.tan(client.camera.fov / 2)
+        return np.array([400 + focal * point[0] / point[2], 250 + focal * point[1] / point[2], point[2]])
+
+    # The nearest one of those that the controls on the right do not cover.
+    serial = min(
+        (s for s in stage.serials if 20 < center(s)[0] < 480 and 20 < center(s)[1] < 480),
+        key=lambda s: center(s)[2],
+    )
+    x, y, _ = center(serial)
+    page.wait_for_timeout(2000)  # until the scene is drawn: what is not there cannot be clicked on
+    page.mouse.click(x, y, delay=200)
+    assert until(lambda: viewed._through.value == serial)
+    assert np.allclose(client.camera.position, stage.calibration.cam_2_world(serial)[:3, 3], atol=1e-2)
     viewer.close()
 
 
