@@ -127,7 +127,7 @@ def _frames_at(path: Path) -> Source | None:
 
 
 def _in_other_layouts(folder: Path) -> Iterator[tuple[VideoSlot, Source]]:
-    """The renders of a folder that has not the usual layout, as `pack` recognises it; the largest layout counts."""
+    """The renders of a folder in another layout, as `pack` recognises it; the largest layout counts."""
     for benchmark in BENCHMARKS.values():
         if not isinstance(benchmark, VideoBenchmark):
             continue

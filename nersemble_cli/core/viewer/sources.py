@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,12 +40,10 @@ class VideoFile:
 
 
 def in_order(frames: Mapping[str, Path]) -> list[Path]:
-    """Frames by name without suffix, in the order in which `pack` takes them; by name where it would refuse them."""
+    """Frames by name without suffix, in the order in which `pack` takes them; by name where it would refuse."""
     names = sorted(name for name in frames if has_number(name))
-    try:
+    with suppress(InvalidInputError):
         names = [names[i] for i in order_frames(names).order] if names else []
-    except InvalidInputError:
-        pass
     return [frames[name] for name in names]
 
 
