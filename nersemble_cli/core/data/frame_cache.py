@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nersemble_cli.core.errors import UsageError, unknown_name
-from nersemble_cli.core.files import free_space
+from nersemble_cli.core.files import free_space, replace_file
 from nersemble_cli.core.platform import folder_in_memory
 from nersemble_cli.core.video.encode import encode_jpeg
+from nersemble_cli.core.video.pixels import to_rgb
 
 CacheFormat = Literal["raw", "jpeg"]
 MEMORY = "memory"
@@ -93,7 +94,7 @@ class FrameCache:
         part = path.with_name(f"{path.name}.{secrets.token_hex(4)}.part")
         try:
             part.write_bytes(self._encode(frame))
-            part.replace(path)
+            replace_file(part, path)
         except OSError as error:  # a full disk costs time, not the training
             part.unlink(missing_ok=True)
             _LOG.warning("A frame cannot be cached: %s.", error)
@@ -128,7 +129,7 @@ def _decode_jpeg(content: bytes) -> Frame:
         raise ValueError("not one picture")
     (frame,) = frames
     assert isinstance(frame, av.VideoFrame)
-    return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+    return to_rgb(frame)
 
 
 def _remove(folder: Path, owner: int) -> None:

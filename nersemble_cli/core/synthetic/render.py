@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nersemble_cli.core.benchmarks import SERIALS
 from nersemble_cli.core.data.cameras import project_points, rescale_intrinsics
+from nersemble_cli.core.video.pixels import convert
 
 _DISTANCE = 1.15
 _TARGET = (0.0, -0.01, 0.0)
@@ -147,7 +148,6 @@ def render(
 
     def enlarged(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        large = frame.reformat(width, height, "rgb24", interpolation="BILINEAR")
-        return np.ascontiguousarray(large.to_ndarray())
+        return np.array(convert(frame, "rgb24", (width, height), "bilinear").to_ndarray())
 
     return enlarged(rgb), enlarged(alpha)

@@ -23,6 +23,7 @@ from nersemble_cli.core.errors import Cancelled, EncodingError, InvalidInputErro
 from nersemble_cli.core.platform import without_ctrl_c
 from nersemble_cli.core.threads import Cancel
 from nersemble_cli.core.video import file_url
+from nersemble_cli.core.video.pixels import convert
 
 CRF = 14
 STALLED_AFTER = 120  # seconds without any progress
@@ -194,7 +195,7 @@ def encode_jpeg(rgb: NDArray[np.uint8]) -> bytes:
 
     Colours are BT.601 in full range, as JFIF defines them.
     """
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24").reformat(format="yuvj444p")
+    frame = convert(av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24"), "yuvj444p")
     encoder = av.CodecContext.create("mjpeg", "w")
     assert isinstance(encoder, av.VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = frame.width, frame.height, "yuvj444p"

@@ -51,32 +51,43 @@ def to_rgb(frame: av.VideoFrame, scale: float | None = None) -> NDArray[np.uint8
     The values are those of `ffmpeg -pix_fmt rgb24`, after `-vf scale=W:H:flags=area` (or bicubic, to enlarge) if
     there is a `scale`. The frame's colour tags count.
     """
-    rgb = convert(frame, "rgb24", scale)
+    size = None if scale is None else (max(1, round(frame.width * scale)), max(1, round(frame.height * scale)))
+    rgb = convert(frame, "rgb24", size)
     rows = plane_rows(rgb.planes[0])[: rgb.height, : 3 * rgb.width]
     image = np.empty((rgb.height, rgb.width, 3), np.uint8)
     image[:] = rows.reshape(image.shape)  # the caller's own, without padding
     return image
 
 
-def convert(frame: av.VideoFrame, pixel_format: str, scale: float | None = None) -> av.VideoFrame:
-    """The frame in another pixel format, and scaled. It may share memory with the next one: copy what you keep.
+def convert(
+    frame: av.VideoFrame, pixel_format: str, size: tuple[int, int] | None = None, filter_: str | None = None
+) -> av.VideoFrame:
+    """The frame in another pixel format, and of another size (width, height) if one is given.
 
-    `VideoFrame.reformat` is slower, as it allocates each frame anew, and its threads survive no fork: PyAV 19
-    keeps them for each thread that called it, and a process that another thread forks waits for them for ever.
+    `filter_` is the name of FFmpeg's filter for scaling; by default "area" to shrink and "bicubic" to enlarge. The
+    result may share memory with that of the next call: copy what you keep.
+
+    Nothing else here converts frames. `VideoFrame.reformat` allocates each one anew, and its threads do not survive
+    a fork: PyAV 19 keeps them for each thread that called it, and a child process that another thread forks waits
+    for them for ever.
     """
     tags = (int(frame.colorspace), int(frame.color_range))
-    key = (frame.width, frame.height, frame.format.name, *tags, pixel_format, scale)
+    key = (frame.width, frame.height, frame.format.name, *tags, pixel_format, size, filter_)
     graphs: dict[Any, av.filter.Graph] = _OF_THREAD.__dict__.setdefault("graphs", {})
     if key not in graphs:
         if len(graphs) >= _MOST_GRAPHS:
             graphs.clear()
-        graphs[key] = _make_graph(frame, tags, pixel_format, scale)
+        graphs[key] = _make_graph(frame, tags, pixel_format, size, filter_)
     graphs[key].vpush(frame)
     return graphs[key].vpull()
 
 
 def _make_graph(
-    frame: av.VideoFrame, tags: tuple[int, int], pixel_format: str, scale: float | None
+    frame: av.VideoFrame,
+    tags: tuple[int, int],
+    pixel_format: str,
+    size: tuple[int, int] | None,
+    filter_: str | None,
 ) -> av.filter.Graph:
     graph = av.filter.Graph()
     graph.threads = 1  # many frames are converted in parallel already, and more would not survive a fork
@@ -87,9 +98,10 @@ def _make_graph(
             colorspace=colorspace, range=color_range,
         )
     ]  # fmt: skip
-    if scale is not None:
-        width, height = (max(1, round(size * scale)) for size in (frame.width, frame.height))
-        filters.append(graph.add("scale", f"{width}:{height}:flags={'area' if scale < 1 else 'bicubic'}"))
+    if size is not None:
+        width, height = size
+        filter_ = filter_ or ("area" if width < frame.width else "bicubic")
+        filters.append(graph.add("scale", f"{width}:{height}:flags={filter_}"))
     filters += [graph.add("format", pixel_format), graph.add("buffersink")]
     graph.link_nodes(*filters).configure()
     return graph

@@ -9,9 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from nersemble_cli import NVSDataset
 from nersemble_cli.core.data import frame_cache
 from nersemble_cli.core.data.frame_cache import FrameCache
 from nersemble_cli.core.errors import UsageError
@@ -117,6 +115,9 @@ def test_memory_is_given_back() -> None:
 def test_a_dataset_reads_the_same_from_its_cache(
     synthetic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    torch = pytest.importorskip("torch")
+    from nersemble_cli import NVSDataset
+
     plain = [sample["image"] for sample in NVSDataset(synthetic, 388, "GLASSES", apply_alpha_map=True)]
     cached = NVSDataset(synthetic, 388, "GLASSES", apply_alpha_map=True, cache=tmp_path)
     for image, sample in zip(plain, cached, strict=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from nersemble_cli.core.benchmarks import MONO
+from nersemble_cli.core.data.frame_cache import _decode_jpeg
+from nersemble_cli.core.synthetic.render import render
 from nersemble_cli.core.video import file_url
-from nersemble_cli.core.video.encode import find_ffmpeg
+from nersemble_cli.core.video.encode import encode_jpeg, find_ffmpeg
 from nersemble_cli.core.video.pixels import convert, forget_recycled, recycled_image, to_rgb
 from tests import made_up
 
@@ -92,7 +94,21 @@ def test_frames_of_many_kinds_may_be_mixed(tmp_path: Path) -> None:
     assert all(np.array_equal(to_rgb(frame, scale), image) for scale, image in zip(scales, expected, strict=True))
 
 
-def test_conversion_leaves_no_threads_behind(tmp_path: Path) -> None:
+PICTURE = np.full((64, 48, 3), 90, np.uint8)
+CONVERSIONS: dict[str, Callable[[av.VideoFrame], object]] = {
+    "colours": lambda frame: convert(frame, "rgb24"),
+    "size": lambda frame: convert(frame, "rgb24", (256, 256)),
+    "image": lambda frame: to_rgb(frame, 0.5),
+    "JPEG": lambda frame: _decode_jpeg(encode_jpeg(PICTURE)),
+    "render": lambda frame: render(
+        np.eye(3) + 2, np.array([[0, 1, 2]]), np.eye(3), np.eye(4), np.eye(3), 64, 48, 0.5
+    ),
+}
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
+@pytest.mark.parametrize("kind", CONVERSIONS)
+def test_conversion_leaves_no_threads_behind(kind: str, tmp_path: Path) -> None:
     """They would not survive a fork, and the forked process would wait for them."""
     path = tmp_path / "video.mp4"
     path.write_bytes(made_up.video("mono"))
@@ -104,8 +120,7 @@ def test_conversion_leaves_no_threads_behind(tmp_path: Path) -> None:
     before, counted = count(), []
 
     def work() -> None:
-        for options in (("rgb24", None), ("rgb24", 0.5), ("gray", None)):
-            convert(frame, *options)
+        CONVERSIONS[kind](frame)
         counted.append(count())
 
     thread = threading.Thread(target=work)
