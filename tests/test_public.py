@@ -48,6 +48,8 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("module", sorted(OLD))
 def test_import_paths_of_0_1_0_still_work(module: str) -> None:
+    if "torch" in module:
+        pytest.importorskip("torch")
     for name in OLD[module]:
         assert getattr(importlib.import_module(module), name) is not None
 

@@ -34,14 +34,14 @@ class GroupedBatchSampler(Sampler[list[int]]):
     `seed`, the epoch, `lanes` and the ranks, never on the number of workers, but only if that divides `lanes` (as
     1, 2 and 4 divide 4) does every worker have runs of its own; a video that two of them read is decoded twice.
 
-    With several processes, each of the `num_replicas` reads runs of its own, in as many batches as the others.
-    Without the two arguments, they are those of the initialised torch.distributed process group, else 0 of 1.
-    Where the indices cannot be divided evenly, `uneven="pad"` repeats a few in some ranks, "drop" leaves a few
-    out, others each epoch.
+    With several processes, each of the `num_replicas` reads runs of its own, in as many batches as the others. If
+    the two arguments are left out, they are those of the torch.distributed process group that is initialised when
+    a pass begins, or 0 of 1 without one. Where the indices cannot be divided evenly, `uneven="pad"` repeats a few
+    in some ranks, and "drop" leaves a few out, different ones in each epoch.
 
-    Frameworks that want to put a sampler of their own in its place have to be told not to: Lightning with
-    `Trainer(use_distributed_sampler=False)`; with Accelerate, do not `prepare` the loader, or make this sampler
-    with `rank=0, num_replicas=1`, whose batches Accelerate deals out.
+    Frameworks that put a sampler of their own in its place must be told not to: Lightning with
+    `Trainer(use_distributed_sampler=False)`. With Accelerate, either do not `prepare` the loader, or give this
+    sampler `rank=0, num_replicas=1`, as Accelerate deals out the batches itself. Both set the epoch.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class GroupedBatchSampler(Sampler[list[int]]):
         num_replicas: int | None = None,
         uneven: Literal["pad", "drop"] = "pad",
     ) -> None:
-        self.rank, self.num_replicas = _process(rank, num_replicas)
+        self._process = _checked(rank, num_replicas)
         if min(batch_size, run_length, lanes) < 1:
             raise UsageError(
                 f"batch_size is {batch_size}, lanes {lanes}, run_length {run_length}.", "They are at least 1."
@@ -69,18 +69,31 @@ class GroupedBatchSampler(Sampler[list[int]]):
             for group in groups
             for start in range(0, len(group), run_length)
         ]
-        n_indices = sum(len(run) for _, run in self._runs)
-        share = n_indices / self.num_replicas
-        self._n_own = math.ceil(share) if uneven == "pad" else math.floor(share)
-        self._batch_size, self._n_lanes, self._seed = batch_size, lanes, seed
+        self._n_indices = sum(len(run) for _, run in self._runs)
+        self._batch_size, self._n_lanes, self._seed, self._uneven = batch_size, lanes, seed, uneven
         self._epoch = 0
+
+    @property
+    def rank(self) -> int:
+        """Which of the processes this is."""
+        return (self._process or _of_group())[0]
+
+    @property
+    def num_replicas(self) -> int:
+        """How many processes share the work."""
+        return (self._process or _of_group())[1]
+
+    @property
+    def sampler(self) -> GroupedBatchSampler:
+        """Itself: Lightning and Accelerate call `set_epoch` of a batch sampler's sampler."""
+        return self
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the epoch of the next pass, as for a DistributedSampler; passes count on from it."""
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return sum(math.ceil(n / self._batch_size) for n in _parts(self._n_own, self._n_lanes))
+        return sum(math.ceil(n / self._batch_size) for n in _parts(self._n_own(), self._n_lanes))
 
     def __iter__(self) -> Iterator[list[int]]:
         lanes = self._lanes(self._epoch)
@@ -91,15 +104,20 @@ class GroupedBatchSampler(Sampler[list[int]]):
                 if batch := lane[start : start + self._batch_size]:
                     yield batch
 
+    def _n_own(self) -> int:
+        """How many indices each rank reads."""
+        share = self._n_indices / self.num_replicas
+        return math.ceil(share) if self._uneven == "pad" else math.floor(share)
+
     def _lanes(self, epoch: int) -> list[list[int]]:
         """What this rank reads in each lane, in its order."""
+        rank, n_own = self.rank, self._n_own()
         order = random.Random(f"{self._seed} {epoch}")  # the same in all ranks
         line = [(video, index) for video, run in order.sample(self._runs, len(self._runs)) for index in run]
-        start = self.rank * self._n_own
-        own = [line[i % len(line)] for i in range(start, start + self._n_own)]
+        own = [line[i % len(line)] for i in range(rank * n_own, (rank + 1) * n_own)]
 
         # A lane has few videos and a video few lanes, so that few decoders are needed. Runs stay together.
-        rng = random.Random(f"{self._seed} {epoch} {self.rank}")
+        rng = random.Random(f"{self._seed} {epoch} {rank}")
         videos: dict[int, list[int]] = {}
         for video, index in own:
             videos.setdefault(video, []).append(index)
@@ -114,18 +132,23 @@ class GroupedBatchSampler(Sampler[list[int]]):
         return lanes
 
 
-def _process(rank: int | None, num_replicas: int | None) -> tuple[int, int]:
-    """Which process of how many this is."""
-    if (rank is None) != (num_replicas is None):
-        raise UsageError("rank and num_replicas belong together.", "Give both or neither.")
+def _checked(rank: int | None, num_replicas: int | None) -> tuple[int, int] | None:
+    """Which process of how many the caller said that this is; None if nothing was said."""
+    if rank is None and num_replicas is None:
+        return None
     if rank is None or num_replicas is None:
-        distributed = torch.distributed
-        if distributed.is_available() and distributed.is_initialized():
-            return distributed.get_rank(), distributed.get_world_size()
-        return 0, 1
+        raise UsageError("rank and num_replicas belong together.", "Give both or neither.")
     if not 0 <= rank < num_replicas:
         raise UsageError(f"rank is {rank} of num_replicas {num_replicas}.", "It is 0 to num_replicas - 1.")
     return rank, num_replicas
+
+
+def _of_group() -> tuple[int, int]:
+    """Which process of how many this is in the process group, if there is one."""
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
 
 
 def _parts(n: int, n_parts: int) -> list[int]:

@@ -60,24 +60,24 @@ def to_rgb(frame: av.VideoFrame, scale: float | None = None) -> NDArray[np.uint8
 
 
 def convert(
-    frame: av.VideoFrame, pixel_format: str, size: tuple[int, int] | None = None, filter_: str | None = None
+    frame: av.VideoFrame, pixel_format: str, size: tuple[int, int] | None = None, scaler: str | None = None
 ) -> av.VideoFrame:
     """The frame in another pixel format, and of another size (width, height) if one is given.
 
-    `filter_` is the name of FFmpeg's filter for scaling; by default "area" to shrink and "bicubic" to enlarge. The
-    result may share memory with that of the next call: copy what you keep.
+    `scaler` is FFmpeg's name of the way to scale; by default "area" to shrink and "bicubic" to enlarge. The result
+    may share memory with that of the next call: copy what you keep.
 
-    Nothing else here converts frames. `VideoFrame.reformat` allocates each one anew, and its threads do not survive
-    a fork: PyAV 19 keeps them for each thread that called it, and a child process that another thread forks waits
-    for them for ever.
+    Nothing else here converts frames. `VideoFrame.reformat` allocates each one anew, and its threads do not
+    survive a fork: PyAV 19 keeps them for each thread that called it, and a child process that another thread
+    forks waits for them for ever.
     """
     tags = (int(frame.colorspace), int(frame.color_range))
-    key = (frame.width, frame.height, frame.format.name, *tags, pixel_format, size, filter_)
+    key = (frame.width, frame.height, frame.format.name, *tags, pixel_format, size, scaler)
     graphs: dict[Any, av.filter.Graph] = _OF_THREAD.__dict__.setdefault("graphs", {})
     if key not in graphs:
         if len(graphs) >= _MOST_GRAPHS:
             graphs.clear()
-        graphs[key] = _make_graph(frame, tags, pixel_format, size, filter_)
+        graphs[key] = _make_graph(frame, tags, pixel_format, size, scaler)
     graphs[key].vpush(frame)
     return graphs[key].vpull()
 
@@ -87,7 +87,7 @@ def _make_graph(
     tags: tuple[int, int],
     pixel_format: str,
     size: tuple[int, int] | None,
-    filter_: str | None,
+    scaler: str | None,
 ) -> av.filter.Graph:
     graph = av.filter.Graph()
     graph.threads = 1  # many frames are converted in parallel already, and more would not survive a fork
@@ -100,8 +100,8 @@ def _make_graph(
     ]  # fmt: skip
     if size is not None:
         width, height = size
-        filter_ = filter_ or ("area" if width < frame.width else "bicubic")
-        filters.append(graph.add("scale", f"{width}:{height}:flags={filter_}"))
+        scaler = scaler or ("area" if width < frame.width else "bicubic")
+        filters.append(graph.add("scale", f"{width}:{height}:flags={scaler}"))
     filters += [graph.add("format", pixel_format), graph.add("buffersink")]
     graph.link_nodes(*filters).configure()
     return graph

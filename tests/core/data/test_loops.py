@@ -46,6 +46,7 @@ def test_nvs_assets(synthetic: Path) -> None:
 
 
 def test_mono_assets(synthetic: Path, flame_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
     from nersemble_cli import (
         BENCHMARK_MONO_FLAME_AVATAR_HOLD_OUT_SERIALS,
         BENCHMARK_MONO_FLAME_AVATAR_IDS,
@@ -70,6 +71,7 @@ def test_mono_assets(synthetic: Path, flame_model: Path, monkeypatch: pytest.Mon
 
 
 def test_the_tracked_mesh_is_aligned_with_the_images(synthetic: Path, flame_model: Path) -> None:
+    pytest.importorskip("torch")
     from nersemble_cli import FlameProvider, MonoFlameAvatarDataManager
     from nersemble_cli.core.data.cameras import project_points
 
@@ -99,6 +101,7 @@ def test_svfr_images(synthetic: Path) -> None:
 
 
 def test_training_loop(synthetic: Path) -> None:
+    pytest.importorskip("torch")
     from torch.utils.data import DataLoader
 
     from nersemble_cli import GroupedBatchSampler, NVSDataset
