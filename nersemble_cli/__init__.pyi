@@ -19,7 +19,8 @@ from nersemble_cli.constants import NERSEMBLE_ACCESS_FORM_URL as NERSEMBLE_ACCES
 from nersemble_cli.constants import OPTIONAL_ASSETS as OPTIONAL_ASSETS
 from nersemble_cli.constants import SERIALS as SERIALS
 from nersemble_cli.core.benchmarks import ImageKey as ImageKey
-from nersemble_cli.core.data.cameras import CameraCalibration as CameraCalibration
+from nersemble_cli.core.data.calibration import CameraCalibration as CameraCalibration
+from nersemble_cli.core.data.calibration import CameraCalibration as CameraParams
 from nersemble_cli.core.data.cameras import crop_intrinsics as crop_intrinsics
 from nersemble_cli.core.data.cameras import invert_pose as invert_pose
 from nersemble_cli.core.data.cameras import project_points as project_points
@@ -33,6 +34,10 @@ from nersemble_cli.core.data.datasets import SVFRDataset as SVFRDataset
 from nersemble_cli.core.data.managers import MonoFlameAvatarDataManager as MonoFlameAvatarDataManager
 from nersemble_cli.core.data.managers import NVSDataManager as NVSDataManager
 from nersemble_cli.core.data.managers import SVFRDataManager as SVFRDataManager
+from nersemble_cli.core.data.poses import CameraCoordinateConvention as CameraCoordinateConvention
+from nersemble_cli.core.data.poses import Intrinsics as Intrinsics
+from nersemble_cli.core.data.poses import Pose as Pose
+from nersemble_cli.core.data.poses import PoseType as PoseType
 from nersemble_cli.core.data.sampling import GroupedBatchSampler as GroupedBatchSampler
 from nersemble_cli.core.download.batch import download as download
 from nersemble_cli.core.errors import NersembleError as NersembleError
@@ -50,6 +55,10 @@ from nersemble_cli.core.scenes import mesh_scene as mesh_scene
 from nersemble_cli.core.scenes import pointcloud_frames as pointcloud_frames
 from nersemble_cli.core.scenes import pointcloud_scene as pointcloud_scene
 from nersemble_cli.core.scenes import turntable_frames as turntable_frames
+from nersemble_cli.core.scenes.scripts import add_camera_frustum as add_camera_frustum
+from nersemble_cli.core.scenes.scripts import add_coordinate_axes as add_coordinate_axes
+from nersemble_cli.core.scenes.scripts import draw_onto_image as draw_onto_image
+from nersemble_cli.core.scenes.scripts import project as project
 from nersemble_cli.core.submission.findings import Finding as Finding
 from nersemble_cli.core.submission.findings import Report as Report
 from nersemble_cli.core.submission.packing import pack as pack

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 
 from nersemble_cli.core.benchmarks import MONO, NVS, SVFR
-from nersemble_cli.core.data.cameras import load_calibration
+from nersemble_cli.core.data.calibration import load_calibration
 from nersemble_cli.core.data.metadata import count_tracked_frames, is_made_up, load_timesteps
 from nersemble_cli.core.data.pointcloud import load_pointcloud
 from nersemble_cli.core.errors import NersembleError

@@ -1,6 +1,6 @@
 """Moved: import these from `nersemble_cli`. Goes with 0.3."""
 
-from nersemble_cli.core.data.cameras import CameraCalibration as CameraCalibration
+from nersemble_cli.core.data.calibration import CameraCalibration as CameraCalibration
 from nersemble_cli.core.data.cameras import crop_intrinsics as crop_intrinsics
 from nersemble_cli.core.data.cameras import invert_pose as invert_pose
 from nersemble_cli.core.data.cameras import project_points as project_points

@@ -1,4 +1,4 @@
-"""Cameras: the benchmark's calibration, and the conversions between conventions.
+"""Cameras: projections, and the conversions between conventions.
 
 Conventions: `world_2_cam` maps world to camera coordinates, in metres, with OpenCV axes (x right, y down,
 z forward). `intrinsics` map camera coordinates to pixels (x to the right, y down); the centre of the first
@@ -8,62 +8,12 @@ any batch of them, and keep float32 and float64 as they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from nersemble_cli.core.errors import DAMAGED_HINT, InvalidInputError, unknown_name
-from nersemble_cli.core.formats.documents import read_json
-
 _RIGID_TOLERANCE = 1e-3
-
-
-class _BySerial(dict[str, Any]):
-    """Serial → matrix; an unknown serial is answered with the known ones."""
-
-    def __missing__(self, serial: str) -> None:
-        raise unknown_name("camera in the calibration", serial, self)
-
-
-@dataclass(frozen=True)
-class CameraCalibration:
-    """The calibrated cameras of a participant, hold-out cameras included.
-
-    `world_2_cam[serial]` is (4, 4) float32: world → camera, OpenCV axes, metres. `intrinsics[serial]` is (3, 3)
-    float32 in pixels of the benchmark's videos. An unknown serial raises `UsageError`, which lists the known ones.
-    """
-
-    world_2_cam: Mapping[str, NDArray[np.float32]]
-    intrinsics: Mapping[str, NDArray[np.float32]]
-
-    @property
-    def serials(self) -> list[str]:
-        """The cameras, in the order of the file."""
-        return list(self.world_2_cam)
-
-    def cam_2_world(self, serial: str) -> NDArray[np.float32]:
-        """(4, 4) float32: camera → world, OpenCV axes. Its last column is the camera's centre."""
-        return invert_pose(self.world_2_cam[serial])
-
-
-def _matrix(value: Any, size: int, name: str, path: Path) -> NDArray[np.float64]:
-    try:
-        matrix = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidInputError(f"{path}: {name} is not a matrix of numbers.", DAMAGED_HINT) from error
-    # float32, as which it is handed out, holds less than float64.
-    finite = np.abs(matrix) < np.finfo(np.float32).max
-    if matrix.shape != (size, size) or not finite.all():
-        raise InvalidInputError(
-            f"{path}: {name} has shape {matrix.shape} and {np.count_nonzero(~finite)} values that are not finite,"
-            f" expected finite numbers ({size}, {size}).",
-            DAMAGED_HINT,
-        )
-    return matrix
 
 
 def is_rigid(pose: ArrayLike) -> bool:
@@ -75,65 +25,6 @@ def is_rigid(pose: ArrayLike) -> bool:
         and np.linalg.det(rotation) > 0
         and np.allclose(pose[3], [0, 0, 0, 1], atol=_RIGID_TOLERANCE)
     )
-
-
-class CameraMatrices(NamedTuple):
-    """What a calibration has for one camera: `world_2_cam` (4, 4) and `intrinsics` (3, 3), float64."""
-
-    world_2_cam: NDArray[np.float64]
-    intrinsics: NDArray[np.float64]
-
-
-def read_calibration(path: Path) -> dict[str, CameraMatrices]:
-    """The finite matrices in a `camera_params.json` by serial, whatever transform or camera they stand for.
-
-    Raises `InvalidInputError` if it has not the benchmark's form; FileNotFoundError if it is missing.
-    """
-    try:
-        document = read_json(path.read_bytes())
-    except InvalidInputError as error:
-        raise InvalidInputError(f"{path} {error.message}.", DAMAGED_HINT) from None
-    poses, intrinsics = document.get("world_2_cam"), document.get("intrinsics")
-    if not isinstance(poses, dict) or not isinstance(intrinsics, dict):
-        raise InvalidInputError(
-            f"{path} is not a calibration: it needs the tables world_2_cam and intrinsics.", DAMAGED_HINT
-        )
-    if missing := sorted(poses.keys() ^ intrinsics.keys()):
-        raise InvalidInputError(
-            f"{path}: camera {missing[0]} is in only one of world_2_cam and intrinsics.", DAMAGED_HINT
-        )
-    return {
-        serial: CameraMatrices(
-            _matrix(poses[serial], 4, f"world_2_cam of camera {serial}", path),
-            _matrix(intrinsics[serial], 3, f"intrinsics of camera {serial}", path),
-        )
-        for serial in poses
-    }
-
-
-def load_calibration(path: Path) -> CameraCalibration:
-    """Reads a `camera_params.json`.
-
-    Raises `InvalidInputError` if it does not have the benchmark's form, a pose is not rigid, or intrinsics are not
-    those of a pinhole camera; FileNotFoundError if it is missing.
-    """
-    calibration = CameraCalibration(_BySerial(), _BySerial())
-    for serial, (pose, k) in read_calibration(path).items():
-        if not is_rigid(pose):
-            raise InvalidInputError(
-                f"{path}: world_2_cam of camera {serial} is not a rigid transform: determinant"
-                f" {np.linalg.det(pose[:3, :3]):.4g} (expected 1), last row {pose[3].tolist()}.",
-                DAMAGED_HINT,
-            )
-        if not (k[0, 0] > 0 and k[1, 1] > 0 and np.allclose(k[2], [0, 0, 1])):
-            raise InvalidInputError(
-                f"{path}: intrinsics of camera {serial} are {k.tolist()}, expected positive focal lengths and"
-                " a last row 0 0 1.",
-                DAMAGED_HINT,
-            )
-        calibration.world_2_cam[serial] = pose.astype(np.float32)  # type: ignore[index]
-        calibration.intrinsics[serial] = k.astype(np.float32)  # type: ignore[index]
-    return calibration
 
 
 def invert_pose(pose: NDArray[Any]) -> NDArray[Any]:

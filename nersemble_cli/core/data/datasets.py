@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nersemble_cli.core.benchmarks import MONO, NVS, SVFR, ImageKey, choose
-from nersemble_cli.core.data.cameras import CameraCalibration, rescale_intrinsics
+from nersemble_cli.core.data.calibration import CameraCalibration
+from nersemble_cli.core.data.cameras import rescale_intrinsics
 from nersemble_cli.core.data.frame_cache import CacheFormat, FrameCache
 from nersemble_cli.core.data.managers import MonoFlameAvatarDataManager, NVSDataManager, SVFRDataManager
 from nersemble_cli.core.errors import MissingFileError, UsageError, missing_extra
@@ -165,7 +166,7 @@ class _VideoDataset(Dataset[S], Generic[S]):
 
     def _camera(self, calibration: CameraCalibration, serial: str) -> tuple[Tensor, Tensor]:
         """The intrinsics of the scaled images, and the pose."""
-        intrinsics = calibration.intrinsics[serial]
+        intrinsics = calibration.intrinsics[serial].numpy()
         if self.scale is not None:
             sequence = next(sequence for sequence, other in self.videos if other == serial)
             path = Path(self.data_manager.get_images_path(sequence, serial))
@@ -174,7 +175,7 @@ class _VideoDataset(Dataset[S], Generic[S]):
             # As `to_rgb` rounds them.
             factors = [max(1, round(side * self.scale)) / side for side in (frame.width, frame.height)]
             intrinsics = rescale_intrinsics(intrinsics, *factors)
-        return torch.from_numpy(intrinsics), torch.from_numpy(calibration.world_2_cam[serial])
+        return torch.from_numpy(intrinsics), torch.from_numpy(calibration.world_2_cam[serial].numpy())
 
     def _fingerprint(self) -> list[Any]:
         """What the pixels of every index depend on."""

@@ -24,7 +24,7 @@ from nersemble_cli.core.benchmarks import (
     parse_participant,
 )
 from nersemble_cli.core.data import pointcloud
-from nersemble_cli.core.data.cameras import CameraCalibration, load_calibration
+from nersemble_cli.core.data.calibration import CameraCalibration, load_calibration
 from nersemble_cli.core.data.metadata import count_tracked_frames, load_metadata, metadata_path
 from nersemble_cli.core.errors import MissingFileError, UsageError, unknown_name
 from nersemble_cli.core.flame.tracking import CURRENT_VERSION, FlameTracking, load_flame_tracking

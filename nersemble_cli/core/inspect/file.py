@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nersemble_cli.core.benchmarks import FLAME_VERTEX_COUNT
-from nersemble_cli.core.data.cameras import invert_pose, is_rigid, read_calibration
+from nersemble_cli.core.data.calibration import read_calibration
+from nersemble_cli.core.data.cameras import invert_pose, is_rigid
 from nersemble_cli.core.data.pointcloud import load_pointcloud
 from nersemble_cli.core.errors import DAMAGED_HINT, InvalidInputError, UsageError
 from nersemble_cli.core.formats.documents import read_json

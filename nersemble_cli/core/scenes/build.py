@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from nersemble_cli.core.data.cameras import CameraCalibration
+from nersemble_cli.core.data.calibration import CameraCalibration
 from nersemble_cli.core.data.managers import MonoFlameAvatarDataManager, NVSDataManager
 from nersemble_cli.core.errors import InvalidInputError, NersembleError, UsageError, unknown_name
 from nersemble_cli.core.platform import cpu_count

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from nersemble_cli.core.data.cameras import CameraCalibration, unproject_pixels
+from nersemble_cli.core.data.calibration import CameraCalibration
+from nersemble_cli.core.data.cameras import unproject_pixels
 from nersemble_cli.core.data.managers import MonoFlameAvatarDataManager, NVSDataManager
 from nersemble_cli.core.errors import InvalidInputError, UsageError
 from nersemble_cli.core.scenes.display import prepare_rendering
@@ -49,7 +50,7 @@ STAND_IN_COLOR = "#b9c2cd"
 _DISC = """//VTK::Color::Impl
 if (dot(offsetVCVSOutput.xy, offsetVCVSOutput.xy) > 1.0) discard;
 """
-_AXIS_COLORS = {"x": "#e0783a", "y": "#3a9a4b", "z": "#3465c8"}
+AXIS_COLORS = {"x": "#e0783a", "y": "#3a9a4b", "z": "#3465c8"}
 _INK = {True: "#20242a", False: "#e6e9ee"}
 
 
@@ -288,7 +289,7 @@ def add_rig(plotter: pv.Plotter, stage: Stage, hold_out: Sequence[str], view: Vi
         plotter.add_mesh(edges, color=color, name=f"frustum {serial}", **_FLAT)
         label_color = HOLD_OUT_COLOR if is_hold_out else ink
         _write(plotter, f"label {serial}", serial, place, label_color, font, bold=is_hold_out)
-    for i, (name, color) in enumerate(_AXIS_COLORS.items(), start=1):
+    for i, (name, color) in enumerate(AXIS_COLORS.items(), start=1):
         plotter.add_mesh(_tubes(axes, [(0, i)], 1.5 * view.pixel), color=color, name=f"axis {name}", **_FLAT)
         _write(plotter, f"label {name}", name, axes[i] * 1.12, color, font, bold=True)
     add_scale_bar(plotter, view)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nersemble_cli.core.data.cameras import CameraCalibration, project_points, unproject_pixels
+from nersemble_cli.core.data.calibration import CameraCalibration
+from nersemble_cli.core.data.cameras import project_points, unproject_pixels
 
 VIEW_ANGLE = 30.0  # degrees, from the bottom of a picture to its top
 # Pairs of the points that `frustum` gives.

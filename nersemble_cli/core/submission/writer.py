@@ -29,7 +29,7 @@ from nersemble_cli.core.benchmarks import (
     check_mesh_slot,
     check_slot,
 )
-from nersemble_cli.core.errors import InvalidInputError
+from nersemble_cli.core.errors import InvalidInputError, UsageError
 from nersemble_cli.core.files import check_target, replace_file, scratch_folder
 from nersemble_cli.core.formats.ply import Mesh, mesh_to_ply
 from nersemble_cli.core.platform import signals
@@ -108,9 +108,16 @@ class _SubmissionDataWriter:
     def __init__(self, zip_path: str | Path) -> None:
         """Prepares to write `zip_path`. An older file there is replaced at the end, as in the official toolkit.
 
-        Raises `UsageError` if the folder does not exist or cannot be written to.
+        Its folder is created if it is missing. Raises `UsageError` if that fails or it cannot be written to.
         """
-        self._zip_path = check_target(Path(zip_path), overwrite=True)
+        path = Path(zip_path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(
+                f"The folder {path.parent} cannot be created ({error.strerror}).", "Choose another place."
+            ) from error
+        self._zip_path = check_target(path, overwrite=True)
         self._stack = ExitStack()
         self._scratch = self._stack.enter_context(scratch_folder(self._zip_path))
         self._files: dict[str, Path] = {}

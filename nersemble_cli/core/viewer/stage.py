@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from nersemble_cli.core.data.cameras import CameraCalibration, project_points
+from nersemble_cli.core.data.calibration import CameraCalibration
+from nersemble_cli.core.data.cameras import project_points
 from nersemble_cli.core.data.managers import MonoFlameAvatarDataManager, NVSDataManager
 from nersemble_cli.core.errors import NersembleError
 from nersemble_cli.core.scenes.geometry import (

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from nersemble_cli.core.data.calibration import load_calibration
 from nersemble_cli.core.data.cameras import (
     Projection,
     crop_intrinsics,
     invert_pose,
     is_rigid,
-    load_calibration,
     project_points,
     rescale_intrinsics,
     swap_opencv_opengl,

@@ -19,7 +19,9 @@ import trimesh
 
 from nersemble_cli import MonoFlameAvatarDataManager, NVSDataManager
 from nersemble_cli.core.benchmarks import NVS, SERIALS
-from nersemble_cli.core.data.cameras import CameraCalibration, project_points, unproject_pixels
+from nersemble_cli.core.data.calibration import CameraCalibration
+from nersemble_cli.core.data.cameras import project_points, unproject_pixels
+from nersemble_cli.core.data.poses import Intrinsics, Pose
 from nersemble_cli.core.errors import InvalidInputError, MissingFileError, UsageError
 from nersemble_cli.core.formats.png import read_rgb
 from nersemble_cli.core.scenes import (
@@ -81,18 +83,17 @@ RED = np.array([int(HOLD_OUT_COLOR[i : i + 2], 16) for i in (1, 3, 5)])
 def arc(n: int = 5) -> CameraCalibration:
     """`n` cameras on a level arc of 90°, a metre and a half from the middle of BOX, looking at it from +x."""
     middle = BOX.mean(0)
-    calibration = CameraCalibration({}, {})
+    poses, intrinsics = {}, {}
     for i, angle in enumerate(np.radians(np.linspace(-45, 45, n))):
         backward = np.array([np.cos(angle), 0, np.sin(angle)])
         down = np.array([0, -1.0, 0])
         rotation = np.stack([np.cross(down, -backward), down, -backward])
         pose = np.eye(4)
         pose[:3, :3], pose[:3, 3] = rotation, -rotation @ (middle + 1.5 * backward)
-        calibration.world_2_cam[f"{i}"] = pose.astype(np.float32)  # type: ignore[index]
+        poses[f"{i}"] = Pose(pose)
         height, width = SIZE
-        k = np.array([[FOCAL, 0, (width - 1) / 2], [0, FOCAL, (height - 1) / 2], [0, 0, 1]], np.float32)
-        calibration.intrinsics[f"{i}"] = k  # type: ignore[index]
-    return calibration
+        intrinsics[f"{i}"] = Intrinsics(FOCAL, FOCAL, (width - 1) / 2, (height - 1) / 2)
+    return CameraCalibration(poses, intrinsics)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from nersemble_cli import (
     validate_submission,
 )
 from nersemble_cli.core.benchmarks import MONO, NVS, SVFR
+from nersemble_cli.core.errors import UsageError
 from nersemble_cli.core.formats.ply import read_ply
 from nersemble_cli.core.submission.writer import SubmissionIncompleteWarning, write_zip
 from tests import made_up
@@ -172,6 +173,19 @@ def test_arrays_of_another_form_are_refused(vertices: np.ndarray, faces: np.ndar
     wrong = SimpleNamespace(vertices=vertices, faces=faces)
     with pytest.raises(NersembleError, match="expected"), SVFRSubmissionDataWriter(path) as writer:
         writer.add_posed_mesh(PERSON, *KEY, wrong)  # type: ignore[arg-type]
+
+
+def test_the_folder_of_the_zip_is_created(tmp_path: Path) -> None:
+    path = tmp_path / "results" / "run 1" / "out.zip"
+    with pytest.warns(SubmissionIncompleteWarning), SVFRSubmissionDataWriter(path) as writer:
+        writer.add_posed_mesh(PERSON, *KEY, mesh())
+    assert zipfile.is_zipfile(path)
+
+
+def test_a_folder_that_cannot_be_created_is_told(tmp_path: Path) -> None:
+    (tmp_path / "results").write_text("a file")
+    with pytest.raises(UsageError, match="results cannot be created"):
+        SVFRSubmissionDataWriter(tmp_path / "results" / "out.zip")
 
 
 def test_nothing_added_replaces_nothing(path: Path) -> None:
