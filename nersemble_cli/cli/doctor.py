@@ -72,5 +72,6 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
             "configured" if found["url_configured"] else None,
             "not configured: nersemble download svfr says how to get access",
         ),
+        *(("settings", problem, "red") for problem in found["env_problems"]),
         ("folder", f"{state}, {human_size(folder['free_bytes'])} free", ""),
     ]

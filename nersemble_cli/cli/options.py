@@ -119,12 +119,26 @@ def _participants() -> str:
     return " ".join(lists)
 
 
+def _warn_of_settings(ctx: typer.Context, folder: Path | None) -> Path | None:
+    """Says what of the settings could not be read, as it looks as if it were not set."""
+    if not ctx.resilient_parsing and ctx.info_name != "doctor":  # which lists them
+        from nersemble_cli.core.settings import env_problems
+
+        if problems := env_problems():
+            from nersemble_cli.cli.output import Output
+
+            for problem in problems:
+                Output().warning(problem)
+    return folder
+
+
 FolderOption = Annotated[
     Path | None,
     typer.Option(
         "--folder",
         "-f",
         metavar="FOLDER",
+        callback=_warn_of_settings,
         help="The benchmark folder.",
         # Not Typer's envvar: a folder of the environment may be missing, one that was named may not.
         show_default="$NERSEMBLE_BENCHMARK_FOLDER, ./nersemble_benchmark",

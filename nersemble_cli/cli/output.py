@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from rich import filesize
 from rich.console import Console, RenderableType
@@ -102,6 +102,8 @@ def _console(is_terminal: bool, stderr: bool) -> Console:
 class Output:
     """Where a command writes. With `as_json`, stdout gets nothing but the document given to `json`."""
 
+    _warned: ClassVar[set[str]] = set()
+
     def __init__(self, as_json: bool = False) -> None:
         self.as_json = as_json
         self._stdout = _console(sys.stdout.isatty(), stderr=False)
@@ -133,12 +135,15 @@ class Output:
         self._stderr.print(Text(printable(text), style="dim"))
 
     def warning(self, text: str) -> None:
+        self._warned.add(text)
         self._stderr.print(Text.assemble(("warning: ", "yellow"), printable(text)))
 
     def error(self, error: NersembleError) -> None:
         """The message on one line; the hint may have several."""
         self._stderr.print(Text.assemble(("error: ", "bold red"), printable(error.message)))
         for line in (error.hint or "").splitlines():
+            if line in self._warned:
+                continue
             self._stderr.print(Text(printable(line)))
 
     @contextmanager

@@ -6,7 +6,6 @@ import io
 import os
 import re
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -24,7 +23,19 @@ ACCESS_HELP = f"""The benchmark's data is for registered users. Ask for access h
 You get a mail with your personal {URL_VARIABLE}. Treat it like a password.
 Until then, `nersemble demo` shows every command on made-up data."""
 LARGEST_ENV_FILE = 1 << 20  # bytes
-_BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+_BYTE_ORDER_MARKS = {
+    b"\xff\xfe\0\0": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+    b"\xef\xbb\xbf": "utf-8-sig",
+}
+# Lines of other shells and formats: `set NAME=…`, `setx NAME "…"`, `$env:NAME = …`, `NAME: …`.
+_OTHER_SHELL = re.compile(
+    r"^[ \t]*(?:(?:export|set)[ \t]+|\$env:)?(NERSEMBLE_\w+)[ \t]*(?:=|:(?![ \t]*\w+[ \t]*=))"
+    r"|^[ \t]*setx[ \t]+(NERSEMBLE_\w+)[ \t]+",
+    re.IGNORECASE | re.MULTILINE,
+)
+_URL_ALONE = re.compile(r"[\s\"'<]*https?://", re.IGNORECASE)
 _ASSIGNMENT = re.compile(rf"^(export\s+|set\s+|setx\s+|\$env:)?{URL_VARIABLE}\s*[=:\s]\s*", re.IGNORECASE)
 
 
@@ -67,21 +78,40 @@ def _env_text(path: Path) -> str:
     return raw.decode(encoding, "replace")
 
 
-def _read_env(path: Path) -> Mapping[str, str | None]:
-    """The variables of an `.env` file; none if it is missing. Raises OSError if it cannot be read."""
-    from dotenv import dotenv_values
+def _read_env(path: Path) -> tuple[dict[str, str], list[str]]:
+    """The variables of an `.env` file, and what is wrong with its lines; nothing if it is missing.
+
+    Raises OSError if it cannot be read.
+    """
+    from dotenv.parser import parse_stream
 
     if not path.exists():
-        return {}
-    return dotenv_values(stream=io.StringIO(_env_text(path)), interpolate=False)
+        return {}, []
+    text = _OTHER_SHELL.sub(lambda match: f"{(match[1] or match[2]).upper()}=", _env_text(path))
+    values, problems = {}, []
+    for line in parse_stream(io.StringIO(text)):
+        what = ""
+        name = re.search(r"NERSEMBLE_\w+", line.original.string.upper())
+        if line.error and name:
+            what = "is not understood"
+        elif _URL_ALONE.match(line.original.string):
+            what = "is a URL without a name"
+        elif (line.key or "").startswith("NERSEMBLE_") and "\ufffd" in (line.value or ""):
+            what = "has bytes that are not UTF-8"
+        elif line.key is not None:
+            values[line.key] = line.value or ""
+        if what:
+            right = f"{name[0] if name else URL_VARIABLE}=…"
+            problems.append(f"Line {line.original.line} of {path} {what}. Write: {right}")
+    return values, problems
 
 
 def env_problems() -> list[str]:
-    """What is wrong with the `.env` files, a sentence for each that cannot be read."""
+    """What is wrong with the `.env` files, a sentence for each file or line that cannot be read."""
     problems = []
     for path in env_files():
         try:
-            _read_env(path)
+            problems += _read_env(path)[1]
         except OSError as error:
             problems.append(f"{path} cannot be read: {error.strerror or error}.")
     return problems
@@ -93,9 +123,9 @@ def _lookup(variable: str) -> str | None:
         return value
     for path in env_files():
         try:
-            value = (_read_env(path).get(variable) or "").strip()
+            value = _read_env(path)[0].get(variable, "").strip()
         except OSError:
-            continue  # told by `env_problems` where the setting is missed
+            continue  # told by `env_problems`
         if value and not _is_placeholder(value):
             return value
     return None

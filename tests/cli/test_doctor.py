@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -56,3 +57,22 @@ def test_doctor_says_whether_pictures_can_be_drawn(
     monkeypatch.setattr(diagnosis, "find_surface", lambda: surface)
     assert told in run("doctor").out
     assert json.loads(run("doctor", "--json").out)["drawing_on"] == surface
+
+
+def test_doctor_shows_settings_that_cannot_be_read(run: Run) -> None:
+    os.mkfifo(".env")
+    assert ".env cannot be read: it is not a regular file." in run("doctor").out
+    assert json.loads(run("doctor", "--json").out)["env_problems"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_doctor_reads_settings_in_other_encodings(encoding: str, run: Run) -> None:
+    Path(".env").write_bytes("# Schl\u00fcssel\r\nNERSEMBLE_BENCHMARK_URL=https://x.org/k\r\n".encode(encoding))
+    found = json.loads(run("doctor", "--json").out)
+    assert (found["url_configured"], found["env_problems"]) == (True, [])
+
+
+@pytest.mark.parametrize("command", [["inspect"], ["download", "svfr"], ["visualize", "cameras", "388"]])
+def test_every_command_says_once_what_it_could_not_read(command: list[str], run: Run) -> None:
+    Path(".env").write_text("NERSEMBLE_BENCHMARK_FOLDER: str = '/data'\n")
+    assert run(*command).err.count("Line 1 of .env is not understood") == 1

@@ -31,16 +31,56 @@ def test_placeholder_of_the_instructions_is_no_url() -> None:
     assert project_settings.find_url() is None
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "latin-1"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "latin-1"])
 def test_env_files_of_other_encodings_are_read(encoding: str) -> None:
     Path(".env").write_bytes("# Schlüssel\r\nNERSEMBLE_BENCHMARK_URL=https://example.org/key\r\n".encode(encoding))
     assert project_settings.find_url() == "https://example.org/key"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "export {}={}",
+        "set {}={}\r",
+        'setx {} "{}"\r',
+        '$env:{} = "{}"\r',
+        "{}: '{}'",
+        "  {}   =   {}   # mine",
+        'A=1\rexport {}="{}"',
+    ],
+)
+def test_lines_of_other_shells_are_read(line: str) -> None:
+    Path(".env").write_text(line.format("NERSEMBLE_BENCHMARK_URL", "https://example.org/key") + "\n", newline="")
+    assert project_settings.find_url() == "https://example.org/key"
+    assert project_settings.env_problems() == []
 
 
 def test_an_env_file_that_cannot_be_read_is_named() -> None:
     os.mkfifo(".env")
     with pytest.raises(UsageError, match=r"\.env cannot be read: it is not a regular file"):
         project_settings.require_url()
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (b"NERSEMBLE_BENCHMARK_URL: str = 'https://x.org/s3cret'", "is not understood"),
+        (b"NERSEMBLE_BENCHMARK_URL='https://x.org/s3cret", "is not understood"),
+        (b'{"NERSEMBLE_BENCHMARK_URL": "https://x.org/s3cret"}', "is not understood"),
+        (b"https://x.org/s3cret", "is a URL without a name"),
+        (b"NERSEMBLE_BENCHMARK_URL=https://x.org/s3cret/\xe9", "has bytes that are not UTF-8"),
+    ],
+)
+def test_a_line_that_sets_nothing_is_named(line: bytes, problem: str, caplog: pytest.LogCaptureFixture) -> None:
+    Path(".env").write_bytes(b"# mine\n" + line + b"\n")
+    assert project_settings.find_url() is None
+    assert project_settings.env_problems() == [f"Line 2 of .env {problem}. Write: NERSEMBLE_BENCHMARK_URL=…"]
+    assert caplog.records == []  # python-dotenv would log it, without the file
+
+
+def test_other_lines_of_an_env_file_are_nobody_s_business() -> None:
+    Path(".env").write_text("this is: no assignment\nPASSWORD='open\n# NERSEMBLE_BENCHMARK_URL=\n")
+    assert project_settings.env_problems() == []
 
 
 @pytest.mark.parametrize("text", ['{} = "{url}"', "export {}={url}", "{}: {url}", "$env:{} = '{url}'", "“{url}”"])

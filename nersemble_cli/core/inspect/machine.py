@@ -14,7 +14,7 @@ from nersemble_cli.core.errors import NersembleError
 from nersemble_cli.core.files import free_space
 from nersemble_cli.core.platform import cpu_count
 from nersemble_cli.core.scenes.display import find_surface
-from nersemble_cli.core.settings import find_flame_model, find_folder, find_url
+from nersemble_cli.core.settings import env_problems, find_flame_model, find_folder, find_url
 from nersemble_cli.core.video.encode import find_ffmpeg
 
 LIBRARIES = ("av", "numpy", "pypcd4", "pyvista", "requests", "torch", "trimesh", "typer", "vtk")
@@ -36,6 +36,7 @@ def diagnose(folder: Path | None = None) -> dict[str, Any]:
         "drawing_on": find_surface(),
         "flame_model": _flame_model(),
         "url_configured": find_url() is not None,
+        "env_problems": env_problems(),
         "folder": {
             "path": _tilde(place.absolute()),
             "exists": place.is_dir(),
