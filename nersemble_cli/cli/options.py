@@ -79,6 +79,8 @@ def _respelled(args: list[str], names: Mapping[str, str | None]) -> list[str]:
             name = name.replace("_", "-")
             name = name if name in names else _OFFICIAL.get(name, name)
             arg = f"{name}{equals}{_home(value)}"
+        elif re.match("-[a-zA-Z]~", arg):  # -f~/data
+            arg = f"{arg[:2]}{_home(arg[2:])}"
         result.append(_home(arg))
         kind = _LISTS.get(names.get(name) or "")
         if kind and rest and not equals:

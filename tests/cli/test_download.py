@@ -353,6 +353,37 @@ def test_one_failure_stops_no_other(
     assert set(server.requests("GET")) == {f"nvs/{VIDEO}"}
 
 
+def test_hundreds_of_failures_are_grouped_by_cause(server: FaultServer, download: Download, target: Path) -> None:
+    served = benchmark_content(SVFR)
+    names = sorted(served)
+    server.served = served
+    for number, name in enumerate(names[5:]):
+        server.always[name] = Fault(status=403) if number % 3 else Fault(body=HTML)
+    result = download("svfr")
+    assert result.status == 1
+    assert "386 files could not be downloaded" in result.out
+    lines = result.out.splitlines()
+    assert sum("refuses access (HTTP 403)" in line for line in lines) == 1
+    assert sum("is a web page (HTML)" in line for line in lines) == 1
+    assert sum("more (--json lists them all)" in line for line in lines) == 2
+    assert len(lines) < 25
+    assert sorted(on_disk(target)) == names[:5]
+    folders = [path for path in target.rglob("*") if path.is_dir()]
+    assert [folder for folder in folders if not any(folder.iterdir())] == []
+
+
+def test_markup_in_an_answer_does_not_lose_the_list_of_failures(server: FaultServer, download: Download) -> None:
+    server.served = benchmark_content(NVS)
+    for name in server.served:
+        if "/images/" in name:
+            server.always[name] = Fault(status=507, headers={"X-Reason": "[/red]"}, body=b"[/b]x[b] quota")
+    result = download("nvs", "-p", "475", "-a", "images")
+    assert result.status == 1
+    assert "13 files could not be downloaded" in result.out
+    assert f"nvs/{VIDEO}" in result.out
+    assert "Markup" not in result.err
+
+
 def test_failures_are_in_the_json(server: FaultServer, download: Download) -> None:
     server.served = benchmark_content(NVS)
     server.always[f"nvs/{VIDEO}"] = Fault(status=404)
@@ -530,6 +561,22 @@ def test_wrong_arguments(
     assert result.status == 2
     assert message in result.err
     assert result.out == ""
+
+
+def test_a_timestep_that_is_not_there_is_answered_for_the_chosen_participant(
+    server: FaultServer, download: Download
+) -> None:
+    server.served = benchmark_content(NVS)
+    result = download("nvs", "-p", "388", "--pointcloud-frames", "5")
+    assert (result.status, result.out) == (2, "")
+    assert result.err.splitlines()[1:] == ["388 GLASSES has 0-2"]
+
+
+@pytest.mark.parametrize("arguments", [("./my data", "nvs"), ("nvs", "./my data")])
+def test_the_folder_as_an_argument_is_answered_with_the_right_line(arguments: tuple[str, str], run: Run) -> None:
+    result = run("download", *arguments)
+    assert result.status == 2
+    assert result.err.splitlines()[-1] == "Use -f: nersemble download nvs -f './my data'"
 
 
 # Several at once, and interruption

@@ -296,6 +296,22 @@ def test_wrong_usage_says_what_is_right(arguments: list[str], says: str, run: Ru
     assert result.out == ""
 
 
+def test_out_gets_its_suffix(run: Run, tmp_path: Path) -> None:
+    meshes = made_up.write_mesh_renders(tmp_path / "meshes", {SVFR.slots[0].path: made_up.ply()})
+    assert run("pack", "svfr", meshes, tmp_path / "out", "--allow-incomplete").status == 0
+    assert (tmp_path / "out.zip").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "right"), [("out.tar", "out.zip"), ("run.v2", "run.v2.zip"), ("out.7z", "out.zip")]
+)
+def test_out_with_another_suffix_is_refused(name: str, right: str, run: Run, tmp_path: Path) -> None:
+    result = run("pack", "svfr", tmp_path, tmp_path / name)
+    assert result.status == 2
+    assert f"{name} does not end in .zip." in result.err
+    assert result.err.rstrip().endswith(f"Use {tmp_path / right}.")
+
+
 def test_older_zip_is_replaced_only_when_asked(run: Run, ready: Path, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.zip"
     out.write_text("older")

@@ -331,3 +331,12 @@ def test_a_process_of_its_own_says_nothing_but_the_path(synthetic: Path, tmp_pat
 
 
 # Completion
+
+
+@pytest.mark.parametrize("name", ["missing.pkl", "wrong2023.pkl", "folder"])
+def test_a_wrong_flame_model_is_wrong_usage(name: str, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "wrong2023.pkl").write_text("not a pickle")
+    (tmp_path / "folder").mkdir()
+    result = run("visualize", "flame", "393", "--flame-model", tmp_path / name, "-o", "a.png")
+    assert result.status == 2
+    assert name in result.err and "Unexpected" not in result.err

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nersemble_cli.core.benchmarks import FLAME_FACE_COUNT, FLAME_VERTEX_COUNT
-from nersemble_cli.core.errors import InvalidInputError, MissingFileError
+from nersemble_cli.core.errors import InvalidInputError, MissingFileError, UsageError
 from nersemble_cli.core.formats.npy import read_npy_header
 from nersemble_cli.core.formats.pickles import read_pickle
 from nersemble_cli.core.settings import FLAME_VARIABLE, find_flame_model
@@ -78,7 +78,14 @@ def load_flame_model(path: str | Path | None = None) -> FlameModel:
     if there is none, `InvalidInputError` if the file is refused, damaged, or not FLAME with a jaw; warns
     (UserWarning) if its name is that of another FLAME model.
     """
-    found = find_flame_model(path)
+    try:
+        return _load_flame_model(find_flame_model(path))
+    except (MissingFileError, InvalidInputError) as error:
+        error.exit_code = UsageError.exit_code  # the model is a setting, not data
+        raise
+
+
+def _load_flame_model(found: Path) -> FlameModel:
     if not found.is_file():
         raise MissingFileError(f"No FLAME model at {found}.", _WHERE)
     if "no_jaw" in found.name:
@@ -87,7 +94,7 @@ def load_flame_model(path: str | Path | None = None) -> FlameModel:
         warnings.warn(
             f"{found.name} may be another FLAME than 2023 (flame2023.pkl), for which the tracking was made: its"
             " meshes would not fit the images.",
-            stacklevel=2,
+            stacklevel=3,
         )
     status = found.stat()
     return _load(found, status.st_mtime_ns, status.st_size)

@@ -34,6 +34,7 @@ from nersemble_cli.core.video.pixels import to_rgb
 
 PSNR_FRAMES = 5  # per video, evenly spread
 BIG_PICTURE = 1_000_000
+_ARCHIVES = (".7z", ".bz2", ".gz", ".rar", ".tar", ".tgz", ".xz", ".zst")
 # What `--allow-incomplete` lets through: a submission that is whole in what it has.
 INCOMPLETE = frozenset({"missing_file", "missing_mesh", "wrong_frame_count", "frame_gap"})
 
@@ -91,10 +92,7 @@ def pack(
     """
     progress = progress or NullProgress()
     benchmark = get_benchmark(benchmark_name)
-    if not zip_path.suffix and not zip_path.is_dir():
-        zip_path = zip_path.with_name(f"{zip_path.name}.zip")
-    elif zip_path.suffix.lower() != ".zip" and not zip_path.is_dir():
-        raise UsageError(f"{zip_path} does not end in .zip.", f"Use {zip_path.with_suffix('.zip')}.")
+    renders_folder, zip_path = settings.expand(renders_folder), _with_suffix(settings.expand(zip_path))
     target = check_target(zip_path, overwrite)
     counts = FrameCounts({}, {}, ())
     data_folder = settings.existing_folder(folder)
@@ -137,6 +135,16 @@ def pack(
             replace_file(part, target)
             packed.written = True
     return packed
+
+
+def _with_suffix(path: Path) -> Path:
+    """The path of the zip: `out` is out.zip. Raises `UsageError` for another suffix than .zip."""
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        return path
+    right = path.with_suffix(".zip") if path.suffix.lower() in _ARCHIVES else path.with_name(f"{path.name}.zip")
+    if path.suffix:
+        raise UsageError(f"{path} does not end in .zip.", f"Use {right}.")
+    return right
 
 
 def _count(renders: Renders) -> int:

@@ -38,7 +38,7 @@ class _SubmissionDataReader:
 
     def __init__(self, zip_path: str | Path) -> None:
         """Opens `zip_path`. Raises `UsageError` if it is missing and `InvalidInputError` if it is not a zip."""
-        self._zip_path = Path(zip_path)
+        self._zip_path = settings.expand(zip_path)
         if not self._zip_path.is_file():
             raise UsageError(f"{self._zip_path} does not exist or is not a file.", "Check the path.")
         try:

@@ -63,7 +63,7 @@ def validate_submission(
 
     Raises `UsageError` for an unknown file or benchmark. Whatever is wrong with the zip is in the report.
     """
-    zip_path = Path(zip_path)
+    zip_path = settings.expand(zip_path)
     task = get_benchmark(benchmark) if benchmark else None
     if not zip_path.is_file():
         hint = "Pack it first: nersemble pack" if zip_path.is_dir() else "Check the path."

@@ -110,7 +110,7 @@ class _SubmissionDataWriter:
 
         Its folder is created if it is missing. Raises `UsageError` if that fails or it cannot be written to.
         """
-        path = Path(zip_path)
+        path = Path(zip_path).expanduser()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
