@@ -106,6 +106,8 @@ def read_ply_header(file: BinaryIO) -> PlyHeader:
                 case ["property", *_] if not elements:
                     raise ValueError("'property' before any 'element'")
                 case ["property", "list", length_type, type_, name]:
+                    if _TYPES[length_type][0] == "f":
+                        raise ValueError(f"a list with a length of {length_type}")
                     _add(elements, Property(name, _TYPES[type_], _TYPES[length_type]))
                 case ["property", type_, name]:
                     _add(elements, Property(name, _TYPES[type_]))
@@ -199,7 +201,9 @@ def _read_mixed(header: PlyHeader, data: bytes) -> Mesh | None:
     """
     names = [element.name for element in header.elements]
     with_lists = [element.name for element in header.elements if element.num_lists]
-    if header.format == "ascii" or with_lists != ["face"] or names.count("vertex") != 1 or not header.num_faces:
+    if header.format == "ascii" or with_lists != ["face"] or not header.num_faces:
+        return None
+    if names.count("vertex") != 1 or names.count("face") != 1:
         return None
     order = "<" if header.format == "binary_little_endian" else ">"
     at = data.find(b"\n", header.size) + 1
