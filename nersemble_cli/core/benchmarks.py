@@ -138,6 +138,11 @@ class Benchmark(ABC):
     participants: tuple[int, ...]
     assets: tuple[Asset, ...]
 
+    @property
+    def submission(self) -> str:
+        """What is handed in, with its article: `an nvs submission`."""
+        return f"{'a' if self.name == 'mono' else 'an'} {self.name} submission"
+
     def asset(self, name: str) -> Asset:
         """The asset called `name`. Raises `UsageError`, which lists the names, for an unknown one."""
         for asset in self.assets:

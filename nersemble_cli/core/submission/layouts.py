@@ -16,6 +16,7 @@ from nersemble_cli.core.submission.members import is_junk
 DEEPEST = 8  # levels below the folder
 IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".exr", ".bmp", ".tif", ".tiff", ".npy")
 VIDEO = ".mp4"
+OTHER_VIDEOS = (".mov", ".avi", ".mkv", ".webm", ".m4v", ".gif")
 PATTERN_HELP = "For example: --pattern '{participant}/{sequence}/{frame}_{serial}.png'"
 _PATTERN_PART = re.compile(r"\{(\w*)\}|(\*\*/?)|(\*)|(\?)|([^{*?]+)|(.)")
 _NUMBER = re.compile(r"[0-9]+")
@@ -131,6 +132,12 @@ class Words(Generic[SlotT]):
             fields.spans.append((*person.span(1), "{participant}"))
         elif _STRANGER.search(path[: sequence.start() if sequence else len(path)]):
             return None
+        elif sequence and len({slot.participant for slot in self.slots_of(fields.found)}) > 1:
+            # FREE/393/cam_222200037: only where the sequence does not tell, as a frame can have such a number.
+            after = list(self._participant.finditer(folders, sequence.end()))
+            if len(after) == 1:
+                fields.found["participant"] = after[0][1]
+                fields.spans.append((*after[0].span(1), "{participant}"))
         return fields
 
 
@@ -165,7 +172,7 @@ def find_layouts(folder: Path, slots: Sequence[VideoSlot], above: int = 0) -> li
     layouts: dict[tuple[str, str], Layout] = {}
     for path in walk(folder):
         suffix = path.suffix.lower()
-        if suffix != VIDEO and suffix not in IMAGES:
+        if suffix not in (VIDEO, *OTHER_VIDEOS, *IMAGES):
             continue
         name = path.relative_to(folder).as_posix()
         name = name[: len(name) - len(path.suffix)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nersemble_cli.core.benchmarks import BENCHMARKS, Benchmark, MeshBenchmark, VideoBenchmark, VideoSlot
+from nersemble_cli.core.benchmarks import BENCHMARKS, SERIALS, Benchmark, MeshBenchmark, VideoBenchmark, VideoSlot
 from nersemble_cli.core.errors import InvalidInputError, UsageError, listing
 from nersemble_cli.core.formats.png import check_png, read_rgb
 from nersemble_cli.core.platform import cpu_count
@@ -24,6 +24,7 @@ from nersemble_cli.core.submission.frame_counts import FrameCounts
 from nersemble_cli.core.submission.frame_order import AmbiguousOrderError, has_number, order_frames
 from nersemble_cli.core.submission.layouts import (
     IMAGES,
+    OTHER_VIDEOS,
     PATTERN_HELP,
     VIDEO,
     Layout,
@@ -166,9 +167,7 @@ def _leave_out(renders: Renders, others: list[Path]) -> None:
     """Notes what is in the folder but not part of the submission."""
     if others:
         names = [str(path.relative_to(renders.folder)) for path in others]
-        renders.report.notes.append(
-            f"left out, not part of a {renders.benchmark.name} submission: {listing(names)}"
-        )
+        renders.report.notes.append(f"left out, not part of {renders.benchmark.submission}: {listing(names)}")
 
 
 def _wrong_task(renders: Renders) -> UsageError | None:
@@ -194,13 +193,33 @@ def _explain_nothing_found(renders: Renders) -> UsageError:
     folder, benchmark = renders.folder, renders.benchmark
     if error := _too_deep(folder, benchmark):
         return error
+    if isinstance(benchmark, VideoBenchmark) and (error := _other_cameras(folder, benchmark)):
+        return error
     top = [path.name for path in entries(folder, 1)]
     found = f"It holds {listing(top)}." if top else "It is empty."
     example = PATTERN_HELP if isinstance(benchmark, VideoBenchmark) else MESH_PATTERN_HELP
     found += f" Another layout can be described. {example}"
     return UsageError(
-        f"Nothing in {folder} belongs to a {benchmark.name} submission. {found}",
+        f"Nothing in {folder} belongs to {benchmark.submission}. {found}",
         f"Expected {_example(benchmark)}",
+    )
+
+
+def _other_cameras(folder: Path, benchmark: VideoBenchmark) -> UsageError | None:
+    """The error for renders of cameras that a submission does not have, such as those to train with."""
+    wanted = benchmark.submission_serials
+    slots = [
+        VideoSlot(slot.participant, slot.sequence, serial)
+        for slot in benchmark.slots
+        for serial in SERIALS
+        if slot.serial == wanted[0] and serial not in wanted
+    ]
+    found = sorted({slot.serial for layout in find_layouts(folder, slots) for slot in layout.files})
+    if not found:
+        return None
+    return UsageError(
+        f"{folder} holds renders of {listing(found)}, but {benchmark.submission} is of other cameras.",
+        f"Render {', '.join(wanted)}; their poses are in camera_params.json.",
     )
 
 
@@ -240,15 +259,16 @@ def _find_videos(renders: Renders, slots: Sequence[VideoSlot]) -> _Found:
         for path, frames in chain.from_iterable(found.values())
     )
     others = [path for paths in by_name.values() for path in paths]
+    layouts = find_layouts(renders.folder, slots)
     if is_standard:
         _leave_out(renders, [path for path in others if not _note_near_name(renders, slots, found, path)])
+        _note_other_formats(renders, [layout for layout in layouts if layout.suffix in OTHER_VIDEOS], found)
         return found
-    layouts = find_layouts(renders.folder, slots)
     readable = [layout for layout in layouts if layout.suffix in (".png", VIDEO)]
-    if not readable and not found:
-        if layouts:
-            _note_other_images(renders, layouts)
-        elif error := _wrong_task(renders):
+    claimed = Counter(slot for layout in readable for slot in layout.files)
+    _note_other_formats(renders, [layout for layout in layouts if layout not in readable], {**claimed, **found})
+    if not layouts and not found:
+        if error := _wrong_task(renders):
             raise error
         elif not sum(_note_near_name(renders, slots, found, path) for path in others):
             raise _explain_nothing_found(renders)
@@ -258,7 +278,6 @@ def _find_videos(renders: Renders, slots: Sequence[VideoSlot]) -> _Found:
         error := _too_deep(renders.folder, renders.benchmark)
     ):
         raise error
-    claimed = Counter(slot for layout in readable for slot in layout.files)
     if any(n > 1 for n in claimed.values()):
         slot = next(slot for slot in slots if claimed[slot] > 1)
         lines = "\n".join(f"  --pattern '{line}'" for line in templates(readable))
@@ -287,25 +306,36 @@ def _read_layout(renders: Renders, slots: Sequence[VideoSlot], pattern: str) -> 
     if not layout.files:
         raise _fits_nothing(renders.folder, pattern)
     if layout.suffix not in (".png", VIDEO):
-        _note_other_images(renders, [layout])
+        _note_other_formats(renders, [layout])
         return {}
     return _by_slot(renders, [layout])
 
 
-def _note_other_images(renders: Renders, layouts: Iterable[Layout]) -> None:
-    """Adds the findings that videos have frames, but not as PNG."""
+def _note_other_formats(renders: Renders, layouts: Iterable[Layout], found: Container[VideoSlot] = ()) -> None:
+    """Adds a finding for each video that is not `found`, but there in a format that cannot be packed."""
     for layout in layouts:
         for slot, files in layout.files.items():
-            renders.report.findings.append(_no_png(slot.path, renders.folder, files.values()))
+            if slot in found:
+                continue
+            if layout.suffix in OTHER_VIDEOS:
+                path = next(iter(files.values()))
+                message = f"It is missing, but there is {path.relative_to(renders.folder)}."
+                hint = "Pack your frames as PNG instead, or encode it again as an h264 mp4."
+                finding = Finding("missing_file", slot.path, message, slot.path, str(path), hint)
+            else:
+                finding = _no_png(slot.path, renders.folder, files.values())
+            renders.report.findings.append(finding)
 
 
 def _note_near_name(renders: Renders, slots: Sequence[VideoSlot], found: _Found, path: Path) -> bool:
     """Whether a path is that of a missing video with a spelling mistake, which is then a finding."""
+    if path.suffix.lower() in OTHER_VIDEOS:
+        return False
     name = canonical(str(path.relative_to(renders.folder))).removesuffix(".mp4")
     near = {
         canonical(slot.path).removesuffix(".mp4"): slot
         for slot in slots
-        if slot not in found and slot.serial == name[-9:]
+        if slot not in found and (slot.serial == name[-9:] or name[-9:] not in SERIALS)
     }
     plain = {_PUNCTUATION.sub("", right): right for right in near}
     close = plain.get(_PUNCTUATION.sub("", name)) or next(
@@ -316,9 +346,8 @@ def _note_near_name(renders: Renders, slots: Sequence[VideoSlot], found: _Found,
     slot = near[close]
     right = slot.path if path.is_file() else slot.path.removesuffix(".mp4")
     message = f"It is missing, but there is {path.relative_to(renders.folder)}."
-    renders.report.findings.append(
-        Finding("missing_file", slot.path, message, right, str(path), f"Did you mean {right}? Rename it.")
-    )
+    hint = f"Did you mean {right}? Rename it."
+    renders.report.findings.append(Finding("missing_file", slot.path, message, right, str(path), hint))
     return True
 
 

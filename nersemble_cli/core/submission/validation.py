@@ -138,7 +138,7 @@ def _identify(
     recognised = names.recognise(inner)
     if benchmark is not None:
         if recognised not in (None, benchmark) and not names.holds(benchmark, inner):
-            message = f"You asked for {benchmark.name}, but this looks like a {recognised.name} submission."
+            message = f"You asked for {benchmark.name}, but this looks like {recognised.submission}."
             hint = f"Check it with --benchmark {recognised.name}, or leave --benchmark out."
             report.findings.append(
                 Finding("wrong_benchmark", None, message, benchmark.name, recognised.name, hint)

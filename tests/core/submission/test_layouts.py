@@ -39,6 +39,11 @@ def write(folder: Path, *names: str) -> Path:
         "GLASSES/cam_222200037/{}.png",
         "388-GLASSES-222200037-{}.png",
         "results/run7/388/GLASSES/cam_222200037/{}.png",
+        "renders/test/ours_30000/388/GLASSES/cam_222200037/{}.png",
+        "388/GLASSES/test/ours_30000/renders/222200037/{}.png",
+        "388/GLASSES/222200037/{}.PNG",
+        "GLASSES/388/camera222200037/frame-{}.png",
+        "p388 GLASSES/222200037/Bild ä {}.png",
     ],
 )
 def test_layout_is_recognized(layout: str, tmp_path: Path) -> None:
@@ -139,3 +144,33 @@ def test_frame_is_read_as_rgb(tmp_path: Path) -> None:
     path.write_bytes(made_up.png(picture))
     (video,) = scan(NVS, tmp_path, COUNTS).videos
     assert (video.read(0) == picture).all()
+
+
+def test_participant_below_the_sequence_is_read_where_it_is_needed(tmp_path: Path) -> None:
+    names = [f"FREE/{participant}/cam_222200037/{t}.png" for participant in (393, 404) for t in range(2)]
+    renders = scan(MONO, write(tmp_path, *names), COUNTS)
+    assert [(video.slot.participant, video.slot.sequence) for video in renders.videos] == [
+        (393, "FREE"),
+        (404, "FREE"),
+    ]
+
+
+@pytest.mark.parametrize("beside", [(), ("388/GLASSES/cam_222200046/0.png",)])
+@pytest.mark.parametrize("name", ["388/GLASSES/cam_222200037.mov", "388_GLASSES/222200037.avi"])
+def test_video_in_another_format_is_named(name: str, beside: tuple[str, ...], tmp_path: Path) -> None:
+    renders = scan(NVS, write(tmp_path, name, *beside), COUNTS)
+    (finding,) = [f for f in renders.report.findings if f.path == SLOT.path]
+    assert (finding.code, name in finding.message) == ("missing_file", True)
+    assert "h264" in finding.hint and "Rename" not in finding.hint
+
+
+def test_renders_of_cameras_to_train_with_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="renders of 222200042, but an nvs submission") as error:
+        scan(NVS, write(tmp_path, "388/GLASSES/cam_222200042/0.png"), COUNTS)
+    assert "222200037" in (error.value.hint or "")
+
+
+def test_camera_that_lacks_a_digit_is_pointed_out(tmp_path: Path) -> None:
+    write(tmp_path, "388/GLASSES/cam_22220037/0.png")
+    (finding,) = [f for f in scan(NVS, tmp_path, COUNTS).report.findings if "Did you mean" in f.hint]
+    assert finding.path == SLOT.path
