@@ -1,4 +1,4 @@
-"""`nersemble visualize cameras|flame|pointcloud|mesh`."""
+"""`nersemble visualize cameras|flame|pointcloud|mesh|submission`."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ app = typer.Typer(
 
 @app.callback()
 def visualize() -> None:
-    """Draw cameras, FLAME, points and meshes.
+    """Draw cameras, FLAME, points, meshes and submissions.
 
     In a window, or as a picture, a page, a model or a video.
     """
@@ -345,6 +345,55 @@ def mesh(
         _deliver(drawing, output, path.stem, size, background, out)
     except InvalidInputError as error:
         raise UsageError(f"{path} cannot be shown: {error.message}", error.hint) from error
+
+
+@options.command(
+    app,
+    "nersemble visualize submission submission.zip -o sheet.html",
+    "nersemble visualize submission renders/ -o sheet.png",
+)
+def submission(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SUBMISSION.zip|RENDERS",
+            help="A submission, or the folder of your results.",
+            show_default=False,
+        ),
+    ],
+    flame_model: FlameModelOption = None,
+    folder: options.FolderOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="The file to write: .html, .png or .mp4. An existing file is replaced.",
+            show_default="a new SUBMISSION_sheet.html",
+            rich_help_panel=_PICTURE,
+        ),
+    ] = None,
+) -> None:
+    """Make a proof sheet of a submission, to look at before you upload it.
+
+    Each video's first, middle and last frame beside the nearest training views of the same moment (NVS), or with
+    the tracked FLAME mesh (Mono); each input image beside its posed and neutral mesh (SVFR). With them come the
+    findings of `nersemble validate`, the worst first.
+
+    The .html plays renders and training views in step. It is a single file, which needs no network.
+    """
+    from nersemble_cli.cli.output import Output, human_size
+    from nersemble_cli.core.scenes.export import free_name
+    from nersemble_cli.core.scenes.sheet import summary, write_sheet
+
+    out = Output()
+    target = output or free_name(Path(f"{path.absolute().stem}_sheet.html"))
+    with out.progress() as progress:
+        sheet, notes = write_sheet(path, target, folder, flame_model, progress)
+    for note in [*sheet.report.notes, *sheet.unknown, *notes]:
+        out.note(note)
+    out.note(f"{summary(sheet)} ({human_size(target.stat().st_size)})")
+    out.print(str(target))
 
 
 def _read(path: Path, reader: Any) -> Any:

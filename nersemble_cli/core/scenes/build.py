@@ -65,6 +65,7 @@ _AROUND = 1.1  # times the size of a point cloud without its outliers must be in
 _SMALLEST_SPLAT = 0.75  # pixels; the disc of a smaller one may miss the centres of all pixels
 _LABEL_REACH = 3.2  # font sizes: half a serial's width, and some for labels nearer than the middle
 _OUTLIERS = 0.5  # per cent of a point cloud on each side that need not be in the picture
+_SMALLEST_MARKER = 3.0  # pixels, the radius of a landmark in a small picture
 _FLAME_OPTIONS = PictureOptions(1600, 720)
 
 
@@ -471,6 +472,35 @@ def mesh_scene(
     """
     options = options or PictureOptions(900, 900)
     start_probe()
+    checked = _check_mesh(vertices, faces, landmarks)
+    plotter = open_plotter(options)
+    view = _show_mesh(plotter, *checked, options)
+    add_scale_bar(plotter, view, unit="")
+    add_caption(plotter, caption, view)
+    return plotter
+
+
+def mesh_picture(
+    plotter: pv.Plotter,
+    vertices: NDArray[Any],
+    faces: NDArray[Any],
+    landmarks: NDArray[Any] | None,
+    options: PictureOptions,
+) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB: a mesh as `mesh_scene` shows it, without scale bar and caption.
+
+    What the plotter, opened with the same `options`, showed before is gone. So, many meshes are quickly drawn.
+    """
+    checked = _check_mesh(vertices, faces, landmarks)
+    plotter.clear_actors()
+    _show_mesh(plotter, *checked, options)
+    return take_picture(plotter)
+
+
+def _check_mesh(
+    vertices: NDArray[Any], faces: NDArray[Any], landmarks: NDArray[Any] | None
+) -> tuple[NDArray[np.float64], NDArray[Any], NDArray[np.float64] | None]:
+    """What `mesh_scene` is given, as arrays. Raises `InvalidInputError` if it cannot be drawn."""
     vertices, faces = np.asarray(vertices, np.float64), np.asarray(faces)
     if not len(vertices) or not len(faces):
         raise InvalidInputError(f"The mesh has {len(vertices)} vertices and {len(faces)} faces.")
@@ -480,24 +510,35 @@ def mesh_scene(
         raise InvalidInputError(
             f"The mesh has faces with vertices that do not exist: 0 to {len(vertices) - 1} do."
         )
+    if landmarks is None:
+        return vertices, faces, None
+    landmarks = np.asarray(landmarks, np.float64)
+    if landmarks.shape != (7, 3) or not np.isfinite(landmarks).all():
+        raise InvalidInputError(f"The landmarks are {landmarks.shape}, expected finite numbers (7, 3).")
+    return vertices, faces, landmarks
+
+
+def _show_mesh(
+    plotter: pv.Plotter,
+    vertices: NDArray[np.float64],
+    faces: NDArray[Any],
+    landmarks: NDArray[np.float64] | None,
+    options: PictureOptions,
+) -> View:
+    """Draws a mesh with its landmarks and returns where it is seen from."""
     towards, up = np.array([0.0, 0, 1]), np.array([0.0, 1, 0])
     shown = vertices
     if landmarks is not None:
-        landmarks = np.asarray(landmarks, np.float64)
-        if landmarks.shape != (7, 3) or not np.isfinite(landmarks).all():
-            raise InvalidInputError(f"The landmarks are {landmarks.shape}, expected finite numbers (7, 3).")
         towards, up = _front_of(landmarks, towards, up)
         shown = np.concatenate([vertices, landmarks])
-    plotter = open_plotter(options)
     middle = (shown.min(0) + shown.max(0)) / 2
     view = fit_view(shown, towards, up, options.width, options.height, about=middle)
     add_head(plotter, vertices, faces)
     if landmarks is not None:
-        add_markers(plotter, landmarks, 5 * view.pixel * options.height / 900, view)
-    add_scale_bar(plotter, view, unit="")
-    add_caption(plotter, caption, view)
+        radius = max(_SMALLEST_MARKER, 5 * options.height / 900)
+        add_markers(plotter, landmarks, radius * view.pixel, view)
     look_from(plotter, view)
-    return plotter
+    return view
 
 
 def _front_of(

@@ -5,6 +5,7 @@ World coordinates in metres; cameras with OpenCV axes, as in `core.data.cameras`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +26,7 @@ _GAP = 0.9
 # Of Arial, VTK's font: the width of a digit and the height of a line, in font sizes.
 _DIGIT, _LINE = 0.56, 1.0
 HEAD_SIZE = (0.16, 0.24, 0.2)  # metres: an adult head's breadth, height and length
+HEAD_CENTER = (0.0, 0.015, -0.01)  # of FLAME's head, from the chin to the crown, in FLAME's model space
 _SPLAT_CELL = 12  # points per cell of a surface, where the density of points is measured
 # How often splats cover the surface that their points were drawn from. exp(-12) of it, 6 parts in a million,
 # stays uncovered if the points are scattered at random.
@@ -189,6 +191,25 @@ def clear_direction(rig: Rig, frustums: NDArray[Any], head: NDArray[Any]) -> NDA
         key=lambda c: hidden(c) + 0.005 * (abs(c[0] - first_azimuth) + abs(c[1] - first_elevation)),
     )
     return direction(rig, *best)
+
+
+def nearest_cameras(
+    calibration: CameraCalibration, serial: str, candidates: Sequence[str], n: int
+) -> list[tuple[str, float]]:
+    """The `n` candidates whose optical axes differ least from that of camera `serial`, with the angles between
+    them in degrees, the smallest first."""
+    axis = calibration.cam_2_world(serial)[:3, 2]
+    cosines = {other: float(axis @ calibration.cam_2_world(other)[:3, 2]) for other in candidates}
+    angles = {other: float(np.degrees(np.arccos(np.clip(cosine, -1, 1)))) for other, cosine in cosines.items()}
+    return sorted(angles.items(), key=lambda item: item[1])[:n]
+
+
+def head_ellipsoid(model_to_world: NDArray[Any]) -> NDArray[np.float64]:
+    """(V, 3) world points on an ellipsoid of a head's size, where a (4, 4) FLAME pose puts the head."""
+    rig = Rig(np.array(HEAD_CENTER), np.array([0.0, 1, 0]), np.array([0.0, 0, 1]), 0)
+    points, _ = ellipsoid(rig)
+    in_world: NDArray[np.float64] = points @ model_to_world[:3, :3].T + model_to_world[:3, 3]
+    return in_world
 
 
 def ellipsoid(rig: Rig, n: int = 24) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

@@ -20,6 +20,8 @@ DOT_COLOR = (0, 200, 255)  # no skin, hair or shirt has it
 SHADED_COLOR = (236, 224, 212)
 _DOT = 0.0014  # radius, of the picture's longer side
 _SHIFT = 4  # OpenCV takes coordinates in 1/16 of a pixel
+_WHITE = 238  # from here on, a pixel belongs to the background, white but for what coding leaves around edges
+_SPECK = 0.0005  # of the picture; what is smaller has no outline
 _FAR_OUT = 4  # pictures away from the picture: farther, OpenCV's integers may overflow
 
 
@@ -110,6 +112,45 @@ def draw_mesh(
         cv2.fillConvexPoly(lines, polygon, 0, cv2.LINE_8, _SHIFT)
         cv2.polylines(lines, [polygon], True, 255, 1, cv2.LINE_AA, _SHIFT)
     return _blend(image, np.full_like(image, DOT_COLOR), opacity * (lines[..., None] / np.float32(255)))
+
+
+def silhouette(image: NDArray[np.uint8]) -> list[NDArray[np.int32]]:
+    """The outlines, (P, 2) pixels each, of everything that is not white in a (H, W, 3) uint8 RGB image."""
+    import cv2
+
+    return _outlines(cv2.medianBlur((image.min(2) < _WHITE).astype(np.uint8), 3))
+
+
+def mesh_silhouette(pixels: NDArray[Any], faces: NDArray[Any], height: int, width: int) -> list[NDArray[np.int32]]:
+    """The outlines, (P, 2) pixels each, of a mesh whose (V, 2) vertices were projected and whose triangles are the
+    (F, 3) faces. Triangles that reach behind the camera (NaN) or far out of the picture are left out."""
+    import cv2
+
+    size = np.array([width, height])
+    with np.errstate(invalid="ignore"):
+        drawable = (np.abs(pixels[faces] - size / 2) < _FAR_OUT * size).all((1, 2))
+    mask = np.zeros((height, width), np.uint8)
+    for triangle in (pixels[faces[drawable]] * (1 << _SHIFT)).round().astype(np.int32):
+        cv2.fillConvexPoly(mask, triangle, 1, cv2.LINE_8, _SHIFT)
+    return _outlines(mask)
+
+
+def convex_outline(pixels: NDArray[Any]) -> list[NDArray[np.int32]]:
+    """The outline around (N, 2) projected points of something convex; none if a point is behind the camera."""
+    import cv2
+
+    if not np.isfinite(pixels).all() or np.abs(pixels).max() > 1e6:
+        return []
+    hull = cv2.convexHull(pixels.astype(np.float32))
+    return [np.asarray(hull[:, 0].round(), np.int32)]
+
+
+def _outlines(mask: NDArray[np.uint8]) -> list[NDArray[np.int32]]:
+    import cv2
+
+    found, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    large = [contour for contour in found if cv2.contourArea(contour) > _SPECK * mask.size]
+    return [np.asarray(cv2.approxPolyDP(contour, 0.7, closed=True)[:, 0], np.int32) for contour in large]
 
 
 def draw_overlay(

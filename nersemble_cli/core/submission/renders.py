@@ -170,17 +170,23 @@ def _leave_out(renders: Renders, others: list[Path]) -> None:
         renders.report.notes.append(f"left out, not part of {renders.benchmark.submission}: {listing(names)}")
 
 
+def task_of(folder: Path) -> Benchmark | None:
+    """The task that the renders in a folder are for; None if nothing in it is recognised."""
+    return next((benchmark for benchmark in BENCHMARKS.values() if _has_any(benchmark, folder)), None)
+
+
+def _has_any(benchmark: Benchmark, folder: Path) -> bool:
+    """Whether a folder holds renders for a task."""
+    if isinstance(benchmark, VideoBenchmark):
+        return bool(find_layouts(folder, benchmark.slots))
+    return isinstance(benchmark, MeshBenchmark) and bool(find_meshes(folder, benchmark.slots).known)
+
+
 def _wrong_task(renders: Renders) -> UsageError | None:
     """The error for renders that belong to another task."""
     folder, benchmark = renders.folder, renders.benchmark
     for other in BENCHMARKS.values():
-        if other is benchmark:
-            continue
-        if isinstance(other, VideoBenchmark):
-            is_other = bool(find_layouts(folder, other.slots))
-        elif isinstance(other, MeshBenchmark):
-            is_other = bool(find_meshes(folder, other.slots).known)
-        if is_other:
+        if other is not benchmark and _has_any(other, folder):
             return UsageError(
                 f"{folder} holds renders for {other.name}, not for {benchmark.name}.",
                 f"Use: nersemble pack {other.name} {folder} …",
