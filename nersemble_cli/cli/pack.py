@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,6 +71,10 @@ def pack(
             progress=progress,
         )  # fmt: skip
     _show(output, packed)
+    if packed.written:
+        words = ["nersemble", "visualize", "submission", packed.submission]
+        words += [] if folder is None else ["-f", str(folder)]
+        output.note(f"To look at it before you upload it: {shlex.join(words)}")
     output.json(_as_json(packed))
     raise typer.Exit(0 if packed.report.valid else 1)
 

@@ -14,10 +14,12 @@ import pytest
 import trimesh
 
 from nersemble_cli.cli import visualize
-from nersemble_cli.core.benchmarks import FLAME_VERTEX_COUNT, MONO
+from nersemble_cli.core.benchmarks import FLAME_VERTEX_COUNT, MONO, NVS, VideoSlot
 from nersemble_cli.core.formats.png import read_rgb
 from nersemble_cli.core.scenes import display, export
-from tests.conftest import ROOT, Run
+from nersemble_cli.core.synthetic import render_frames
+from tests.conftest import ROOT, Run, missing
+from tests.made_up import RECIPE, encode, png, write_zip
 
 pytestmark = pytest.mark.slow
 
@@ -340,3 +342,133 @@ def test_a_wrong_flame_model_is_wrong_usage(name: str, run: Run, tmp_path: Path)
     result = run("visualize", "flame", "393", "--flame-model", tmp_path / name, "-o", "a.png")
     assert result.status == 2
     assert name in result.err and "Unexpected" not in result.err
+# The proof sheet
+
+
+@pytest.fixture(scope="session")
+def flawed_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small videos of a submission: one right but for its size, one that is no video, and a stranger with a name
+    that is markup."""
+    files = {}
+    for serial in NVS.hold_out_serials[:2]:
+        frames = render_frames(NVS, 388, "GLASSES", serial, RECIPE)
+        height, width = RECIPE.size(NVS)
+        files[VideoSlot(388, "GLASSES", serial).path] = encode(NVS, frames, width=width, height=height)
+    files[VideoSlot(388, "GLASSES", NVS.hold_out_serials[2]).path] = b"not a video" * 400
+    files["<script>alert(1)<"] = b"?"
+    return write_zip(tmp_path_factory.mktemp("sheet") / "out.zip", files)
+
+
+def test_a_sheet(run: Run, flawed_zip: Path, tmp_path: Path) -> None:
+    path = tmp_path / "sheet.html"
+    result = run("visualize", "submission", flawed_zip, "-o", path)
+    assert (result.status, result.out) == (0, f"{path}\n"), result.err
+    assert "The validator has found" in result.err and "on the server only" in result.err
+    document = path.read_text("utf-8")
+    for said in ("unreadable_video", "wrong_resolution", "missing_file", "training view 222200042", "° away"):
+        assert said in document
+    assert "<script>alert" not in document and path.stat().st_size < 20_000_000
+    places = [document.index(f"camera {serial}</h2>") for serial in NVS.hold_out_serials]
+    assert len(set(places)) == 3 and document.count('class="card error"') == 3
+
+
+def test_a_sheet_has_a_name_of_its_own(
+    run: Run, flawed_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("visualize", "submission", flawed_zip).out == "out_sheet.html\n"
+    assert run("visualize", "submission", flawed_zip).out == "out_sheet_2.html\n"
+
+
+def test_a_sheet_without_training_data_says_so(
+    run: Run, flawed_zip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NERSEMBLE_BENCHMARK_FOLDER")
+    monkeypatch.chdir(tmp_path)
+    result = run("visualize", "submission", flawed_zip, "-o", "sheet.html")
+    assert result.status == 0 and "nersemble download nvs -p 388" in result.err
+    document = (tmp_path / "sheet.html").read_text("utf-8")
+    assert "training view 2222" not in document and "nersemble download nvs -p 388" in document
+
+
+@pytest.mark.parametrize("suffix", [".png", ".mp4"])
+def test_a_sheet_as_picture_and_video(suffix: str, run: Run, flawed_zip: Path, tmp_path: Path) -> None:
+    path = tmp_path / f"sheet{suffix}"
+    result = run("visualize", "submission", flawed_zip, "-o", path)
+    assert (result.status, result.out) == (0, f"{path}\n"), result.err
+    if suffix == ".png":
+        assert read_rgb(path).shape[1] == 1720
+    else:
+        assert n_frames(path) == 3 * RECIPE.n_frames
+
+
+def test_a_sheet_of_a_folder(run: Run, flame_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for serial in MONO.submission_serials[:2]:
+        folder = tmp_path / "renders" / "393" / "FREE" / f"cam_{serial}"
+        folder.mkdir(parents=True)
+        for t, frame in enumerate(render_frames(MONO, 393, "FREE", serial, RECIPE)):
+            (folder / f"{t:05d}.png").write_bytes(png(frame))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    arguments = ("visualize", "submission", tmp_path / "renders", "-o", tmp_path / "sheet.html")
+    without = run(*arguments)
+    assert without.status == 0 and "flame2023.pkl" in without.err, without.err
+    document = (tmp_path / "sheet.html").read_text("utf-8")
+    assert '<path class="head"' in document and "FLAME tracking over it" not in document
+    assert "training view of EXP-1-head" in document
+    with_flame = run(*arguments, "--flame-model", flame_model)
+    assert with_flame.status == 0 and "flame2023.pkl" not in with_flame.err, with_flame.err
+    assert "FLAME tracking over it" in (tmp_path / "sheet.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "said"),
+    [
+        ("nowhere.zip", "sheet.html", "does not exist"),
+        (".", "sheet.html", "belongs to a submission"),
+        ("out.zip", "sheet.pdf", "does not end in a known format"),
+        ("out.zip", "no/sheet.html", "folder"),
+    ],
+)
+def test_no_sheet(
+    name: str, output: str, said: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run("visualize", "submission", name, "-o", output)
+    assert (result.status, result.out) == (2, "") and said in result.err
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+
+
+def test_a_sheet_plays_in_a_browser(run: Run, flawed_zip: Path, tmp_path: Path) -> None:
+    from playwright.sync_api import sync_playwright
+
+    executable = shutil.which("chromium") or shutil.which("chromium-browser")
+    if executable is None:
+        missing("Chromium is", "chromium")
+    run("visualize", "submission", flawed_zip, "-o", tmp_path / "sheet.html")
+    complaints: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 390, "height": 844})
+        page.on("console", lambda message: complaints.append(message.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(dialog.message))
+        page.goto((tmp_path / "sheet.html").as_uri())
+        page.wait_for_selector("body[data-ready]")
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        card = page.locator(".card", has=page.locator("[data-track]")).first
+        images = card.locator("[data-track]:not(.empty) img")
+        before = images.evaluate_all("all => all.map(image => image.src)")
+        page.locator("input[type=range]").focus()
+        page.keyboard.press("End")
+        after = images.evaluate_all("all => all.map(image => image.src)")
+        assert len(before) == 3 and all(a != b for a, b in zip(before, after, strict=True))
+        assert card.locator(".now").text_content() == f"frame {RECIPE.n_frames - 1} / {RECIPE.n_frames - 1}"
+        page.locator("input[name=silhouette]").uncheck()
+        assert not card.locator("path.silhouette").first.is_visible()
+        page.locator(".stills .frame:not(.empty)").first.click()
+        assert page.locator("dialog img").is_visible()
+        page.keyboard.press("Escape")
+        page.locator("select").select_option("error")
+        assert page.locator(".card:visible").count() == 3
+        browser.close()
+    assert complaints == []

@@ -32,7 +32,7 @@ from nersemble_cli.core.submission.layouts import (
     read_pattern,
     templates,
 )
-from nersemble_cli.core.submission.members import FileMember, is_junk
+from nersemble_cli.core.submission.members import FileMember, Member, is_junk
 from nersemble_cli.core.submission.mesh_layouts import PATTERN_HELP as MESH_PATTERN_HELP
 from nersemble_cli.core.submission.mesh_layouts import (
     choose_meshes,
@@ -98,6 +98,16 @@ class Renders:
     files: dict[str, Path] = field(default_factory=dict)
     conversions: dict[str, str] = field(default_factory=dict)
     lengths: dict[str, int | None] = field(default_factory=dict)
+
+    @property
+    def members(self) -> dict[str, Member]:
+        """`files` as they will be in the zip: meshes are converted when they are opened, where they must be."""
+        return {
+            name: ConvertibleMesh(name, path, self.conversions)
+            if name.endswith(".ply")
+            else FileMember(name, path)
+            for name, path in self.files.items()
+        }
 
     @property
     def num_frames(self) -> int:
@@ -527,11 +537,7 @@ def _scan_meshes(renders: Renders, benchmark: MeshBenchmark, pattern: str | None
     explained = {finding.path for finding in choice.findings} | choice.files.keys()
     report.findings += [*choice.findings, *(finding for finding in near if finding.path not in explained)]
     _leave_out(renders, sorted({*choice.others, *files.without_kind, *(file.path for file in files.unread)}))
-    members = {
-        name: ConvertibleMesh(name, path, renders.conversions) if name.endswith(".ply") else FileMember(name, path)
-        for name, path in renders.files.items()
-    }
-    check_meshes(report, benchmark, members, closed=set(), quick=False, progress=progress)
+    check_meshes(report, benchmark, renders.members, closed=set(), quick=False, progress=progress)
     report.notes += [
         f"{n} mesh{'es' * (n > 1)}: {how}" for how, n in Counter(renders.conversions.values()).items()
     ]

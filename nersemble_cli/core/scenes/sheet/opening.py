@@ -16,7 +16,7 @@ from nersemble_cli.core.scenes.sheet.entries import Film, Shot
 from nersemble_cli.core.submission import names
 from nersemble_cli.core.submission.findings import Report
 from nersemble_cli.core.submission.frame_counts import FrameCounts, frame_counts
-from nersemble_cli.core.submission.members import UNREADABLE, FileMember, Member, open_zip, sort_members
+from nersemble_cli.core.submission.members import UNREADABLE, Member, open_zip, sort_members
 from nersemble_cli.core.submission.renders import VideoSource, scan, task_of
 from nersemble_cli.core.submission.validation import validate_submission
 from nersemble_cli.core.threads import Progress
@@ -73,7 +73,7 @@ def _open_folder(path: Path, folder: Path | None, progress: Progress) -> Opened:
         counts = frame_counts(benchmark, settings.existing_folder(folder), settings.find_url())
     renders = scan(benchmark, path, counts, progress)
     opened = Opened(renders.report, benchmark, lengths=renders.lengths)
-    opened.files = {name: FileMember(name, file) for name, file in renders.files.items()}
+    opened.files = renders.members
     for source in renders.videos:
         name = source.slot.path
         opened.films[name] = _film_of_pngs(source) if source.frames else film_of(opened.files[name])
