@@ -96,7 +96,7 @@ app = typer.Typer(
 
 @app.callback()
 def visualize() -> None:
-    """Draw cameras, FLAME, points, meshes and submissions.
+    """Draw the data and your results.
 
     In a window, or as a picture, a page, a model or a video.
     """
@@ -374,9 +374,9 @@ def submission(
         ),
     ] = None,
 ) -> None:
-    """Make a proof sheet of a submission, to look at before you upload it.
+    """Draw a submission's proof sheet.
 
-    Each video's first, middle and last frame beside the nearest training views of the same moment (NVS), or with
+    Look at it before you upload. Each video's first, middle and last frame beside the nearest training views of the same moment (NVS), or with
     the tracked FLAME mesh (Mono); each input image beside its posed and neutral mesh (SVFR). With them come the
     findings of `nersemble validate`, the worst first.
 

@@ -298,7 +298,7 @@ def test_what_is_missing_is_said_and_the_rest_is_shown(run: Run) -> None:
 @pytest.mark.usefixtures("drawing")
 def test_no_flame_model(run: Run) -> None:
     result = run("visualize", "flame", "393", "-o", "a.png")
-    assert result.status == 1
+    assert result.status == 2
     assert "flame2023.pkl" in result.err and "https://flame.is.tue.mpg.de" in result.err
 
 
@@ -342,6 +342,8 @@ def test_a_wrong_flame_model_is_wrong_usage(name: str, run: Run, tmp_path: Path)
     result = run("visualize", "flame", "393", "--flame-model", tmp_path / name, "-o", "a.png")
     assert result.status == 2
     assert name in result.err and "Unexpected" not in result.err
+
+
 # The proof sheet
 
 

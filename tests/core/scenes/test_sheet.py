@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nersemble_cli.core.benchmarks import NVS, SVFR
-from nersemble_cli.core.data.cameras import CameraCalibration
+from nersemble_cli.core.data.calibration import CameraCalibration
 from nersemble_cli.core.errors import InvalidInputError, UsageError
 from nersemble_cli.core.formats.png import read_rgb
 from nersemble_cli.core.scenes.geometry import HEAD_CENTER, HEAD_SIZE, head_ellipsoid, nearest_cameras

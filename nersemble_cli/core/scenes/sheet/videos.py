@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nersemble_cli.core.benchmarks import MONO, VideoBenchmark, VideoSlot
-from nersemble_cli.core.data.cameras import CameraCalibration, project_points, rescale_intrinsics
+from nersemble_cli.core.data.calibration import CameraCalibration
+from nersemble_cli.core.data.cameras import project_points, rescale_intrinsics
 from nersemble_cli.core.data.managers import MonoFlameAvatarDataManager, NVSDataManager, open_data
 from nersemble_cli.core.errors import NersembleError, listing
 from nersemble_cli.core.scenes.geometry import head_ellipsoid, nearest_cameras
@@ -200,8 +201,6 @@ class _Head:
                 self._provider = FlameProvider(tracking, flame_model)
             unknown.update(dict.fromkeys(str(warning.message) for warning in said))
         except NersembleError as error:
-            if flame_model is not None:
-                raise
             reason = " ".join(filter(None, (error.message, error.hint)))
             unknown[
                 "Heads are only roughly where the dashed ellipses are, which the tracking places without FLAME. To"

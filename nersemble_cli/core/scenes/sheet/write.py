@@ -10,6 +10,7 @@ from nersemble_cli.core import settings
 from nersemble_cli.core.benchmarks import MeshBenchmark, VideoBenchmark
 from nersemble_cli.core.errors import UsageError
 from nersemble_cli.core.files import check_target, replacing
+from nersemble_cli.core.flame.model import load_flame_model
 from nersemble_cli.core.platform import cpu_count
 from nersemble_cli.core.scenes.display import require
 from nersemble_cli.core.scenes.sheet.entries import Sheet
@@ -80,6 +81,8 @@ def make_sheet(title: str, opened: Opened, folder: Path | None, flame_model: Pat
     """The contents of the sheet of an open submission. Pictures are made when it is written."""
     sheet = Sheet(title, opened.benchmark, opened.report)
     if isinstance(opened.benchmark, VideoBenchmark):
+        if flame_model is not None:
+            load_flame_model(flame_model)  # one that was named has to be right
         sheet.entries, sheet.unknown = video_entries(opened, opened.benchmark, folder, flame_model)
         sheet.unknown.append(_TRUTH)
     elif isinstance(opened.benchmark, MeshBenchmark):
