@@ -376,9 +376,9 @@ def submission(
 ) -> None:
     """Draw a submission's proof sheet.
 
-    Look at it before you upload. Each video's first, middle and last frame beside the nearest training views of the same moment (NVS), or with
-    the tracked FLAME mesh (Mono); each input image beside its posed and neutral mesh (SVFR). With them come the
-    findings of `nersemble validate`, the worst first.
+    Look at it before you upload. It has each video's first, middle and last frame beside the nearest training
+    views of the same moment (NVS) or with the tracked FLAME mesh (Mono), or each input image beside its posed and
+    neutral mesh (SVFR). With them come the findings of `nersemble validate`, the worst first.
 
     The .html plays renders and training views in step. It is a single file, which needs no network.
     """
