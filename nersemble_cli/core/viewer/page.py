@@ -15,6 +15,7 @@ from nersemble_cli.core.data.managers import open_data
 from nersemble_cli.core.errors import NersembleError
 from nersemble_cli.core.scenes.geometry import direction
 from nersemble_cli.core.viewer.frames import Image, Source
+from nersemble_cli.core.viewer.home import Home
 from nersemble_cli.core.viewer.stage import OVERLAY, Kind, Stage
 
 if TYPE_CHECKING:
@@ -174,19 +175,9 @@ class VideoPage:
                 float(((stage.calibration.cam_2_world(serial)[:3, 3] - target) ** 2).sum() ** 0.5)
                 for serial in stage.serials
             )
-            camera = self._server.initial_camera
-            position = target + _DISTANCE * distance * direction(stage.rig, *_START)
-            camera.position, camera.look_at, camera.up = position, target, stage.rig.up
-            self._home = position, target, stage.rig.up
-            for client in self._server.get_clients().values():
-                self._go_home(client)
+            self.home = Home(target + _DISTANCE * distance * direction(stage.rig, *_START), target, stage.rig.up)
+            self.home.use(self._server)
         self._wake.set()
-
-    def _go_home(self, client: viser.ClientHandle) -> None:
-        position, target, up = self._home
-        with client.atomic():
-            client.camera.up_direction = up
-            client.camera.position, client.camera.look_at = position, target
 
     # Cameras
 
@@ -200,8 +191,7 @@ class VideoPage:
             if self._through.value != serial:
                 self._through.value = serial
             if client is not None and serial == _FREE:
-                client.camera.fov = 1.0
-                self._go_home(client)
+                self.home.bring(client)
             elif client is not None:
                 pose = stage.calibration.cam_2_world(serial)
                 with client.atomic():

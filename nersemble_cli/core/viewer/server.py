@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from nersemble_cli.core.benchmarks import BENCHMARKS, Benchmark, MeshBenchmark, VideoBenchmark
 from nersemble_cli.core.errors import NersembleError, UsageError, missing_extra
+from nersemble_cli.core.viewer.home import Home
 from nersemble_cli.core.viewer.page import VideoPage
 from nersemble_cli.core.viewer.results import UserResults
 from nersemble_cli.core.viewer.svfr import MeshPage
@@ -29,6 +30,8 @@ _IN_USE = (errno.EADDRINUSE, errno.EACCES)
 
 
 class _Page(Protocol):
+    home: Home
+
     def close(self) -> None: ...
 
 
@@ -97,6 +100,7 @@ class Viewer:
         self._page: _Page | None = None
         self._is_dark = False
         self._open(first)
+        self._server.on_client_connect(self._welcome)
 
     def close(self) -> None:
         """Closes the page and the port."""
@@ -118,6 +122,10 @@ class Viewer:
                 self._page = self._make_page(choice)
             except NersembleError as error:
                 self._server.gui.add_markdown(f"⚠ `{str(error).replace('`', chr(39))}`")
+
+    def _welcome(self, client: viser.ClientHandle) -> None:
+        if self._page is not None:
+            self._page.home.bring(client)
 
     def _make_page(self, choice: Choice) -> _Page:
         if isinstance(choice.benchmark, VideoBenchmark):

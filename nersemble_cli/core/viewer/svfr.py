@@ -14,6 +14,7 @@ from nersemble_cli.core.errors import InvalidInputError, NersembleError
 from nersemble_cli.core.formats.npy import read_npy
 from nersemble_cli.core.formats.ply import read_ply
 from nersemble_cli.core.submission.findings import Finding
+from nersemble_cli.core.viewer.home import Home
 from nersemble_cli.core.viewer.results import UserResults
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class MeshPage:
         self._data = SVFRDataManager(folder, participant)
         self._keys = list(benchmark.image_keys[participant])
         self._server.scene.set_up_direction("+y")
-        camera = self._server.initial_camera
-        camera.position, camera.look_at, camera.up = (0.0, 0.1, 2.4), (0.0, 0.0, 0.0), (0.0, 1.0, 0.0)
+        self.home = Home(np.array([0.0, 0.1, 2.4]), np.zeros(3), np.array([0.0, 1.0, 0.0]))
+        self.home.use(server)
         self._add_controls()
         self._show()
 
@@ -86,8 +87,9 @@ class MeshPage:
         try:
             image = self._data.load_image(key)
             self._server.scene.add_image(
-                "/input/image", image, _HEIGHT, _HEIGHT, wxyz=_FACING, position=(-1.1, 0, 0), receive_shadow=False
-            )
+                "/input/image", image, _HEIGHT * image.shape[1] / image.shape[0], _HEIGHT, wxyz=_FACING,
+                position=(-1.1, 0, 0), receive_shadow=False,
+            )  # fmt: skip
             self._server.scene.add_label("/input/name", "input", position=(-1.1, 0.6, 0), anchor="center-center")
         except NersembleError as error:
             lines.append(f"⚠ `{error}`")
