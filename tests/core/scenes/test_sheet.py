@@ -282,7 +282,7 @@ def test_a_picture_of_all_entries(tmp_path: Path) -> None:
     finding = Finding("wrong_fps", "388", "Hm.")
     picture.write_picture(sheet(entry("b", finding), entry("a")), tmp_path / "sheet.png", 1, NullProgress())
     shown = read_rgb(tmp_path / "sheet.png")
-    assert shown.shape[1] == 1720
+    assert shown.shape[1] == 1760
     for color in (picture.COLORS["warning"], picture.COLORS["good"], picture.OUTLINES["silhouette"]):
         assert (np.abs(shown.astype(int) - color).max(2) < 12).sum() > 40
 

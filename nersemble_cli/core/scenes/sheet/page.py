@@ -78,7 +78,7 @@ def left_out(entries: Sequence[Entry], n_plays: int) -> list[str]:
     most = max(entry.n_frames for entry in longer)
     return [
         f"Of each video, {n_plays} frames are in this sheet, evenly spread (of up to {most:,}): what happens in"
-        " between is not seen here. The validator has looked at every frame."
+        " between cannot be seen here. The validator looked at every frame."
     ]
 
 
@@ -134,9 +134,9 @@ def summary(sheet: Sheet) -> str:
     report = sheet.report
     found = tally(len(report.errors), len(report.warnings))
     if not found:
-        return "The validator has found nothing wrong. Now look: that is what this sheet is for."
-    ending = "the server would reject it, or its score would suffer." if report.errors else "worth a look."
-    return f"The validator has found {found}: {ending}"
+        return "The validator found nothing wrong. Now look for yourself."
+    ending = "it would be rejected, or its score would suffer." if report.errors else "worth a look."
+    return f"The validator found {found}: {ending}"
 
 
 def _overview(sheet: Sheet, size: tuple[int, int]) -> str:
@@ -227,7 +227,7 @@ def _card(i: int, entry: Entry, strips: Sequence[Strip], size: tuple[int, int], 
 
 def _findings(findings: Sequence[Finding]) -> str:
     if not findings:
-        return '<p class="fine">The validator has found nothing wrong here.</p>'
+        return '<p class="fine">The validator found nothing wrong here.</p>'
     items = []
     for finding in findings:
         # Every finding has them once the comparison with the data adds its own.

@@ -38,9 +38,9 @@ COLORS: dict[str, Color] = {ERROR: (179, 38, 30), WARNING: (143, 82, 0), GOOD: (
 OUTLINES: dict[str, Color] = {"silhouette": (232, 89, 12), "head": (11, 111, 208)}
 _GAP, _MARGIN = 4, 24
 # The picture: its width, and that of one cell of portraits and of square pictures.
-_WIDTH, _PORTRAIT, _SQUARE = 1720, 88, 106
+_WIDTH, _PORTRAIT, _SQUARE = 1760, 88, 96
 _SMALL, _MEDIUM, _LARGE = 12, 15, 28  # font sizes
-_FINDINGS_SHOWN = 2
+_LINES = 4  # of findings in a tile
 # The video
 _FRAME = (1280, 720)
 _FPS = Fraction(12)
@@ -52,21 +52,31 @@ def write_picture(sheet: Sheet, path: Path, workers: int, progress: Progress) ->
     width, height = _cell(sheet.benchmark)
     strips = develop_all(sheet.entries, 0, 2 * max(width, height), 1, workers, progress)
     head = _header(sheet)
-    tiles = [_tile(entry, strips[entry], width, height) for entry in sheet.entries]
-    n = max(1, (_WIDTH - _MARGIN) // (max((tile.shape[1] for tile in tiles), default=_WIDTH) + _MARGIN))
-    rows = [tiles[i : i + n] for i in range(0, len(tiles), n)]
+    rows = list(_in_rows([_tile(entry, strips[entry], width, height) for entry in sheet.entries]))
     heights = [max(tile.shape[0] for tile in row) + _MARGIN // 2 for row in rows]
     canvas = _blank(head.shape[0] + sum(heights) + _MARGIN, _WIDTH, PAPER)
     canvas[: head.shape[0]] = head
     top = head.shape[0]
-    for row, height in zip(rows, heights, strict=True):
+    for row, below in zip(rows, heights, strict=True):
         left = _MARGIN
         for tile in row:
             canvas[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
             left += tile.shape[1] + _MARGIN
-        top += height
+        top += below
     path.write_bytes(encode_png(canvas))
     return []
+
+
+def _in_rows(tiles: Sequence[Image]) -> Iterator[list[Image]]:
+    """The tiles in their order, as many in a row as fit."""
+    row: list[Image] = []
+    for tile in tiles:
+        if row and sum(t.shape[1] + _MARGIN for t in [*row, tile]) + _MARGIN > _WIDTH:
+            yield row
+            row = []
+        row.append(tile)
+    if row:
+        yield row
 
 
 def _cell(benchmark: Benchmark | None) -> tuple[int, int]:
@@ -120,25 +130,29 @@ def _tile(entry: Entry, strips: Sequence[Strip], width: int, height: int) -> Ima
     inner = len(cells) * step - _GAP
     text = line_height(_SMALL)
     titles = line_height(_MEDIUM)
-    n_lines = min(_FINDINGS_SHOWN, len(entry.findings))
-    canvas = _blank(titles + (1 + n_lines) * text + height + 4 * _GAP, inner + 5 * _GAP, WHITE)
+    lines = [
+        (line, COLORS[finding.severity])
+        for finding in entry.findings
+        for line in wrap(f"{finding.code}: {finding.message}", _SMALL, inner, 2)
+    ]
+    if len(lines) > _LINES:
+        lines[_LINES - 1 :] = [("… and more", lines[_LINES][1])]
+    canvas = _blank(titles + (1 + len(lines)) * text + height + 4 * _GAP, inner + 5 * _GAP, WHITE)
     color = COLORS[entry.severity]
     canvas[:, : _GAP + 1] = color
     left = 3 * _GAP
     found = tally(entry.n_findings(ERROR), entry.n_findings(WARNING)) or "nothing found"
-    used = write(canvas, entry.title, (left, _GAP), _MEDIUM, INK, inner - 110, bold=True)
-    write(canvas, found, (left + used + 10, _GAP + 2), _SMALL, color, inner - used - 10, bold=True)
+    used = write(canvas, entry.title, (left, _GAP), _MEDIUM, INK, inner, bold=True) + 10
+    if inner - used > 90:  # otherwise the bar's colour has to do
+        write(canvas, found, (left + used, _GAP + 2), _SMALL, color, inner - used, bold=True)
     y = _GAP + titles
     for i, (label, picture) in enumerate(cells):
         x = left + i * step
         write(canvas, label, (x, y), _SMALL - 2, SOFT, width)
         _paste(canvas, picture, x, y + text, width, height)
     y += text + height + _GAP
-    lines = [f"{finding.code}: {finding.message}" for finding in entry.findings]
-    if len(lines) > _FINDINGS_SHOWN:
-        lines[_FINDINGS_SHOWN - 1 :] = [f"{lines[_FINDINGS_SHOWN - 1]} (and {len(lines) - _FINDINGS_SHOWN} more)"]
-    for finding, line in zip(entry.findings, lines, strict=False):
-        write(canvas, line, (left, y), _SMALL, COLORS[finding.severity], inner)
+    for line, color in lines:
+        write(canvas, line, (left, y), _SMALL, color, inner)
         y += text
     return canvas
 
@@ -156,9 +170,11 @@ def _paste(canvas: Image, picture: Picture | None, x: int, y: int, width: int, h
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     small = np.ascontiguousarray(cv2.resize(image, size, interpolation=interpolation))
-    for outline in picture.outlines:
+    # The head's line is the thicker one and goes below: where both are the same, both are seen.
+    for outline in sorted(picture.outlines, key=lambda outline: outline.style):
         points = (outline.points * scale * 16).round().astype(np.int32)
-        cv2.polylines(small, [points], True, OUTLINES[outline.style], 1, cv2.LINE_AA, 4)
+        thickness = 2 if outline.style == "head" else 1
+        cv2.polylines(small, [points], True, OUTLINES[outline.style], thickness, cv2.LINE_AA, 4)
     dx, dy = (width - size[0]) // 2, (height - size[1]) // 2
     cell[dy : dy + size[1], dx : dx + size[0]] = small
     cv2.rectangle(cell, (0, 0), (width - 1, height - 1), LINE, 1)

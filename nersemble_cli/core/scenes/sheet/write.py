@@ -21,10 +21,7 @@ from nersemble_cli.core.scenes.sheet.picture import write_picture, write_video
 from nersemble_cli.core.scenes.sheet.videos import video_entries
 from nersemble_cli.core.threads import NullProgress, Progress
 
-_TRUTH = (
-    "How close the renders come to the truth: the held-out images are on the server only. What stands beside a"
-    " render is what the benchmark folder has of the same moment."
-)
+_TRUTH = "The held-out images are on the server only: how close your renders come to them cannot be seen here."
 
 
 @dataclass(frozen=True)
