@@ -3,7 +3,7 @@
     python docs/make_images.py            all of them
     python docs/make_images.py view       those whose names contain "view"
 
-The pictures of `visualize` are made by the commands beside them; those of the live viewer are taken in Chromium.
+The pictures of `visualize` are made by the commands beside them; those of pages are taken in Chromium.
 Needs the extra `dev` and takes some minutes.
 """
 
@@ -25,6 +25,7 @@ from playwright.sync_api import sync_playwright
 
 from nersemble_cli.core.benchmarks import NVS
 from nersemble_cli.core.formats.png import encode_png
+from nersemble_cli.core.scenes.sheet import write_sheet
 from nersemble_cli.core.synthetic import Recipe, make_benchmark, write_flame_model
 from nersemble_cli.core.synthetic.benchmark import render_frames
 from nersemble_cli.core.viewer.results import open_results
@@ -67,6 +68,8 @@ def main() -> None:
             save(picture, words[-1])
         if wanted in "view.png view.webp":
             make_view_images(folder)
+        if wanted in "sheet.png":
+            make_sheet_image(folder)
 
 
 def save(picture: Image.Image, name: str, **options: Any) -> None:
@@ -75,16 +78,40 @@ def save(picture: Image.Image, name: str, **options: Any) -> None:
     print(f"{target.relative_to(HERE.parent)}: {target.stat().st_size:,} bytes")
 
 
+def write_renders(place: Path, recipe: Recipe) -> Path:
+    """What a method makes of the hold-out cameras of 388."""
+    for serial in NVS.hold_out_serials:
+        target = place / f"388/GLASSES/cam_{serial}"
+        target.mkdir(parents=True)
+        for timestep, frame in enumerate(render_frames(NVS, 388, "GLASSES", serial, recipe)):
+            (target / f"{timestep:05d}.png").write_bytes(encode_png(frame))
+    return place
+
+
+def make_sheet_image(place: Path) -> None:
+    """A proof sheet's page, for a video whose last frame is missing."""
+    recipe = Recipe(n_frames=VIEW_FRAMES)
+    data = make_benchmark(place / "proofed", recipe, participants={"nvs": [388]}, sequences=["GLASSES"])
+    renders = write_renders(place / "proofed_renders", recipe)
+    (renders / f"388/GLASSES/cam_{NVS.hold_out_serials[0]}/{VIEW_FRAMES - 1:05d}.png").unlink()
+    write_sheet(renders, place / "sheet.html", data)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)
+        page = browser.new_page(viewport={"width": 1200, "height": 860})
+        page.goto((place / "sheet.html").as_uri())
+        page.locator("body[data-ready]").wait_for()
+        page.evaluate("document.querySelector('.card').scrollIntoView()")
+        page.wait_for_timeout(PAUSE)
+        picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+        browser.close()
+    save(picture.quantize(192), "sheet.png", optimize=True)
+
+
 def make_view_images(place: Path) -> None:
     """A picture of `nersemble view` and a short recording: time moves, then the eye goes to a hold-out camera."""
     recipe = Recipe(n_frames=VIEW_FRAMES, n_points=100_000)
     data = make_benchmark(place / "viewed", recipe, participants={"nvs": [388]}, sequences=["GLASSES"])
-    for serial in NVS.hold_out_serials:
-        target = place / f"renders/388/GLASSES/cam_{serial}"
-        target.mkdir(parents=True)
-        for timestep, frame in enumerate(render_frames(NVS, 388, "GLASSES", serial, recipe)):
-            (target / f"{timestep:05d}.png").write_bytes(encode_png(frame))
-    results = open_results(place / "renders")
+    results = open_results(write_renders(place / "renders", recipe))
     viewer = Viewer(data, Choice(NVS, 388), results, port=18080)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=CHROMIUM_FLAGS)

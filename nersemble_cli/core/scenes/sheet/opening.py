@@ -4,7 +4,7 @@ files."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from nersemble_cli.core.submission.renders import VideoSource, scan, task_of
 from nersemble_cli.core.submission.validation import validate_submission
 from nersemble_cli.core.threads import Progress
 from nersemble_cli.core.video.pixels import to_rgb
-from nersemble_cli.core.video.reader import DAMAGE, open_video, reason
+from nersemble_cli.core.video.reader import DAMAGE, VideoReader, open_video, reason
 
 
 @dataclass
@@ -95,6 +95,20 @@ def film_of(member: Member) -> Film:
                         return
         except (*DAMAGE, *UNREADABLE) as error:
             raise InvalidInputError(f"It does not decode after frame {t}: {reason(error)}.") from error
+
+    return film
+
+
+def film_of_file(path: Path) -> Film:
+    """Films an intact video on disk. Of the frames in between, it decodes only those that others refer to."""
+
+    def film(timesteps: Sequence[int], longest: int) -> Iterator[Shot]:
+        with closing(VideoReader(path)) as reader:
+            for t in timesteps:
+                if t < reader.n_frames:
+                    frame = reader.frame(t)
+                    scale = longest / max(frame.width, frame.height)
+                    yield Shot(t, to_rgb(frame, scale if scale < 1 else None))
 
     return film
 

@@ -20,9 +20,8 @@ from nersemble_cli.core.errors import NersembleError, listing
 from nersemble_cli.core.scenes.geometry import head_ellipsoid, nearest_cameras
 from nersemble_cli.core.scenes.overlay import convex_outline, draw_overlay, mesh_silhouette, silhouette
 from nersemble_cli.core.scenes.sheet.entries import Column, Entry, Film, Image, Outline, Shot
-from nersemble_cli.core.scenes.sheet.opening import Opened, film_of
+from nersemble_cli.core.scenes.sheet.opening import Opened, film_of_file
 from nersemble_cli.core.submission.findings import Finding, VideoReport
-from nersemble_cli.core.submission.members import FileMember
 
 VideoData = NVSDataManager | MonoFlameAvatarDataManager
 T = TypeVar("T")
@@ -164,14 +163,14 @@ class _Companions:
             return
         is_same_time = sequence == self._sequence
         for serial, angle in self._nearest(slot.serial, serials):
-            member = FileMember(serial, Path(data.get_images_path(sequence, serial)))
+            film = film_of_file(Path(data.get_images_path(sequence, serial)))
             beside = (
                 "" if angle is None else f", {angle:.0f}° away" if serial != slot.serial else ", the same camera"
             )
             what = "training view" if is_same_time else f"training view of {sequence}, camera"
             yield Column(
                 f"{data.participant:03d}/{sequence}/{serial}", f"{what} {serial}{beside}",
-                serial if angle is None else f"{serial} {angle:.0f}°", film_of(member), moves=is_same_time,
+                serial if angle is None else f"{serial} {angle:.0f}°", film, moves=is_same_time,
             )  # fmt: skip
 
     def _nearest(self, serial: str, serials: Sequence[str]) -> Sequence[tuple[str, float | None]]:
