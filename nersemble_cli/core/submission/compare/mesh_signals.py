@@ -1,0 +1,164 @@
+"""What is kept of each mesh of a submission to compare it with the others: about 20 kB, taken while it is read.
+
+Nothing depends on where the mesh is, how it is turned, or its unit: the server aligns it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nersemble_cli.core.benchmarks import MeshSlot
+from nersemble_cli.core.formats.ply import Mesh
+from nersemble_cli.core.submission.surface import surface_distances
+
+Array = NDArray[np.float64]
+
+N_POINTS = 400  # vertices that are kept
+N_FACES = 2000  # faces whose edges are measured
+GRID = 24  # cells of the relief, each way
+# What the relief shows, in outer eye distances, from the middle of the eyes to the viewer's right and down.
+_RELIEF_X, _RELIEF_Y = (-0.75, 0.75), (-0.6, 1.0)
+_RELIEF_DEEPEST = -0.8
+_ENOUGH_POINTS = 12_000  # a coarser mesh is sampled on its faces too
+EYES, BELOW_NOSE, MOUTH = slice(0, 4), 4, slice(5, 7)
+
+
+@dataclass(frozen=True, eq=False)
+class LandmarkSignal:
+    """`points` (7, 3) in the mesh's space; `distances` (7,) to the surface and `eye_distance` in its unit.
+
+    `relief` (GRID, GRID): how far the face stands out towards the viewer, in eye distances, NaN where no surface
+    is; rows go down. None if the landmarks span no face.
+    """
+
+    digest: bytes
+    points: Array
+    distances: Array
+    eye_distance: float
+    relief: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, eq=False)
+class MeshSignal:
+    """What is kept of one mesh.
+
+    `points` (K, 3) are vertices at even steps through the file, around their `center` (3,) and divided by their
+    root mean square distance `size` from it, both in the file's space. `edges` (3 E,) are lengths of the edges of evenly chosen faces, in the same unit. `flatness` is the smallest
+    extent of the points by the largest, `reach` the distance of the farthest vertex from the middle by the median
+    distance. `outwards` is how far faces look away from the middle: 1 all, 0 as many look inwards, -1 none.
+    """
+
+    slot: MeshSlot
+    num_vertices: int
+    num_faces: int
+    vertices_digest: bytes
+    faces_digest: bytes
+    center: Array
+    size: float
+    points: NDArray[np.float32]
+    edges: NDArray[np.float32]
+    flatness: float
+    reach: float
+    outwards: float
+    landmarks: LandmarkSignal | None = None
+
+    @property
+    def topology(self) -> tuple[int, bytes]:
+        """What meshes have in common whose vertices correspond."""
+        return self.num_vertices, self.faces_digest
+
+
+def measure_mesh(slot: MeshSlot, mesh: Mesh, landmarks: Array | None = None) -> MeshSignal | None:
+    """The signal of a mesh, with that of its landmarks (7, 3) if there are any.
+
+    None if there is nothing to measure: no faces, vertices that are not finite, faces without vertices, or all
+    vertices at one place.
+    """
+    vertices, faces = mesh.vertices, mesh.faces
+    n = len(vertices)
+    if not n or not len(faces) or faces.min() < 0 or faces.max() >= n or not np.isfinite(vertices).all():
+        return None
+    points = vertices[np.linspace(0, n - 1, min(n, N_POINTS)).astype(np.int64)]
+    center = points.mean(axis=0)
+    points = points - center
+    with np.errstate(all="ignore"):
+        size = float(np.sqrt(np.square(points).sum(axis=1).mean()))
+    if not np.isfinite(size) or size <= np.finfo(np.float32).tiny:
+        return None
+    triangles = (vertices[faces[np.linspace(0, len(faces) - 1, min(len(faces), N_FACES)).astype(np.int64)]] - center) / size
+    sides = np.roll(triangles, -1, axis=1) - triangles
+    normals = np.cross(sides[:, 0], sides[:, 1])
+    middles = triangles.mean(axis=1)
+    away = float((np.linalg.norm(normals, axis=1) * np.linalg.norm(middles, axis=1)).sum())
+    radii = np.linalg.norm(vertices - np.median(points, axis=0) - center, axis=1)
+    typical = float(np.median(radii))
+    extents = np.sqrt(np.linalg.eigvalsh(points.T @ points).clip(0))
+    return MeshSignal(
+        slot,
+        n,
+        len(faces),
+        _digest(vertices.astype("<f4")),
+        _digest(faces.astype("<i4")),
+        center,
+        size,
+        (points / size).astype(np.float32),
+        np.linalg.norm(sides, axis=2).ravel().astype(np.float32),
+        float(extents[0] / extents[-1]),
+        float(radii.max()) / typical if typical > 0 else np.inf,
+        float((normals * middles).sum()) / away if away > 0 else 0.0,
+        None if landmarks is None else measure_landmarks(landmarks, mesh),
+    )
+
+
+def _digest(array: NDArray[np.generic]) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).digest()
+
+
+def measure_landmarks(landmarks: Array, mesh: Mesh) -> LandmarkSignal | None:
+    """The signal of finite NoW landmarks (7, 3) on a sound mesh; None if both eyes are at one place."""
+    eye_distance = float(np.linalg.norm(landmarks[3] - landmarks[0]))
+    if not np.isfinite(landmarks).all() or not eye_distance > 0:
+        return None
+    return LandmarkSignal(
+        _digest(landmarks.astype("<f4")),
+        landmarks,
+        surface_distances(landmarks, mesh.vertices[mesh.faces]),
+        eye_distance,
+        _relief(landmarks, mesh),
+    )
+
+
+def _relief(landmarks: Array, mesh: Mesh) -> NDArray[np.float32] | None:
+    """The face seen from the front; see `LandmarkSignal`.
+
+    Eye corners and the point below the nose give the view: an expression hardly moves those.
+    """
+    eyes = landmarks[EYES]
+    right = eyes[2:].mean(axis=0) - eyes[:2].mean(axis=0)
+    away = np.cross(right, landmarks[BELOW_NOSE] - eyes.mean(axis=0))
+    lengths = np.linalg.norm(right), np.linalg.norm(away)
+    if not min(lengths) > 0:
+        return None
+    right, away = right / lengths[0], away / lengths[1]
+    axes = np.stack([right, np.cross(away, right), -away], axis=1) / np.linalg.norm(eyes[3] - eyes[0])
+    x, y, z = ((_samples(mesh) - eyes.mean(axis=0)) @ axes).T
+    column = np.floor((x - _RELIEF_X[0]) / (_RELIEF_X[1] - _RELIEF_X[0]) * GRID)
+    row = np.floor((y - _RELIEF_Y[0]) / (_RELIEF_Y[1] - _RELIEF_Y[0]) * GRID)
+    seen = (column >= 0) & (column < GRID) & (row >= 0) & (row < GRID) & (z > _RELIEF_DEEPEST)
+    relief = np.full(GRID * GRID, -np.inf)
+    np.maximum.at(relief, (row[seen] * GRID + column[seen]).astype(np.int64), z[seen])
+    return np.where(np.isfinite(relief), relief, np.nan).reshape(GRID, GRID).astype(np.float32)
+
+
+def _samples(mesh: Mesh) -> Array:
+    """The vertices, and of a coarse mesh points on its faces."""
+    per_face = -(-max(0, _ENOUGH_POINTS - len(mesh.vertices)) // len(mesh.faces))
+    if not per_face:
+        return mesh.vertices
+    weights = np.random.default_rng(0).dirichlet((1, 1, 1), size=min(per_face, 64))
+    inside = np.einsum("sc,fcx->sfx", weights, mesh.vertices[mesh.faces]).reshape(-1, 3)
+    return np.concatenate([mesh.vertices, inside])
