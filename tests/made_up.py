@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import Delaunay
 
 from nersemble_cli.core.benchmarks import BENCHMARKS, MONO, NVS, SVFR, Benchmark
 from nersemble_cli.core.formats.ply import mesh_to_ply
@@ -116,9 +117,8 @@ def face_vertices(n: int = 5023) -> NDArray[np.float32]:
 
 @functools.lru_cache
 def face_triangles(n: int = 5023) -> NDArray[np.int32]:
-    """Triangles (2 n, 3) that use every one of n vertices."""
-    i = np.arange(2 * n)
-    return np.stack([i % n, (i + 1) % n, (i + 2) % n], axis=1).astype(np.int32)
+    """Triangles, nearly 2 n, that make a surface of n vertices and use every one of them."""
+    return Delaunay(face_vertices(n)[:, :2]).simplices.astype(np.int32)
 
 
 def ply(n: int = 5023) -> bytes:
@@ -183,8 +183,20 @@ def npy(array: NDArray[np.generic], allow_pickle: bool = False) -> bytes:
 
 
 def svfr(*kinds: str) -> Files:
-    data = ply()
-    return {slot.path: data for slot in SVFR.slots if slot.kind in (kinds or ("posed", "neutral"))}
+    """A mesh for each image: people differ, and a person's posed meshes differ more than the neutral ones."""
+    header, _, rest = ply().partition(face_vertices().tobytes())
+    x, y, z = face_vertices().T
+    mouth = np.exp(-((x / 0.03) ** 2) - ((y + 0.05) / 0.02) ** 2)
+    files = {}
+    for number, slot in enumerate(SVFR.slots):
+        if slot.kind not in (kinds or ("posed", "neutral")):
+            continue
+        person, image = np.random.default_rng(slot.participant), np.random.default_rng(number)
+        size = 1 + 0.1 * person.normal(size=3) + 0.005 * image.normal(size=3)
+        smile = 0.01 * image.normal() * mouth if slot.kind == "posed" else 0 * mouth
+        moved = np.stack([x * size[0], y * size[1], z * size[2] + smile], axis=1).astype(np.float32)
+        files[slot.path] = header + moved.tobytes() + rest
+    return files
 
 
 SUBMISSIONS = {"nvs": nvs, "mono": mono, "svfr": svfr}

@@ -13,6 +13,7 @@ from nersemble_cli.core.formats.npy import read_npy, read_npy_header
 from nersemble_cli.core.formats.ply import Mesh, read_ply, read_ply_header
 from nersemble_cli.core.submission.findings import ERROR, Finding, MeshReport, damaged_file
 from nersemble_cli.core.submission.members import UNREADABLE, Member
+from nersemble_cli.core.submission.surface import lengths, surface_distances
 from nersemble_cli.core.threads import off_main_thread
 
 MANY_ZEROS = 0.01
@@ -23,8 +24,13 @@ _SEVEN_OF_68 = (
     " Of 68 landmarks, NoW takes landmarks[[36, 39, 42, 45, 33, 48, 54]]; of the 51 without the face's contour,"
     " landmarks[[19, 22, 25, 28, 16, 31, 37]]."
 )
-# A landmark farther from the nearest vertex than this part of the mesh's diagonal is not on it.
+# A landmark farther from the surface than this part of the mesh's diagonal is not on it.
 OFF_MESH = 0.05
+# What no face exceeds, whatever its expression, in distances of the outer eye corners: how far the mouth is below
+# the eyes, and the widths of an eye and of the mouth. Adults with closed mouths have 0.8, 0.33 and 0.6.
+MOUTH_BELOW = (0.35, 3.0)
+EYE_WIDTH = (0.03, 0.7)
+MOUTH_WIDTH = (0.05, 2.5)
 # How far the point below the nose must be behind the plane of eyes and mouth, in eye distances, to be mirrored.
 MIRRORED = 0.02
 ROUNDING = 1e-12  # of float64, relative to the largest coordinate: points so near are at the same place
@@ -212,7 +218,10 @@ def check_landmarks(path: str, landmarks: NDArray[np.float64], mesh: Mesh | None
     findings = []
     if mesh is not None and len(mesh.vertices) and np.isfinite(mesh.vertices).all():
         diagonal = float(np.linalg.norm(np.ptp(mesh.vertices, axis=0)))
-        distances = np.array([np.linalg.norm(mesh.vertices - point, axis=1).min() for point in landmarks])
+        distances = np.array([lengths(mesh.vertices - point).min() for point in landmarks])
+        if distances.max() > OFF_MESH * diagonal and _has_surface(mesh):
+            # The surface may be near where vertices are far apart.
+            distances = surface_distances(landmarks, mesh.vertices, mesh.faces)
         far = np.flatnonzero(distances > OFF_MESH * diagonal)
         if len(far):
             which = ", ".join(str(i + 1) for i in far)
@@ -225,12 +234,16 @@ def check_landmarks(path: str, landmarks: NDArray[np.float64], mesh: Mesh | None
     return findings
 
 
+def _has_surface(mesh: Mesh) -> bool:
+    return len(mesh.faces) > 0 and mesh.faces.min() >= 0 and mesh.faces.max() < len(mesh.vertices)
+
+
 def _wrong_order(landmarks: NDArray[np.float64]) -> str:
     """Why the landmarks cannot be in the order of NoW, or "". No facing direction or unit is assumed.
 
     Seen by a viewer, the eyes' axis (1 to 4) and down (eyes to mouth) span a plane, and their cross product
     leads away from the viewer. The point below the nose must lie on the viewer's side of that plane: of a
-    mirrored set it lies behind.
+    mirrored set it lies behind. Proportions that no face has come from other points, such as those of one eye.
     """
     eyes, nose, mouth = landmarks[:4], landmarks[4], landmarks[5:]
     right = eyes[3] - eyes[0]
@@ -247,6 +260,18 @@ def _wrong_order(landmarks: NDArray[np.float64]) -> str:
     length = float(np.linalg.norm(away))
     if length < DEGENERATE * span * span:
         return "Eyes and mouth lie on one line."
+    measures = (
+        ("mouth below the eyes", [length / span], MOUTH_BELOW),
+        ("width of an eye", lengths(eyes[[1, 3]] - eyes[[0, 2]]) / span, EYE_WIDTH),
+        ("width of the mouth", [lengths(mouth[1] - mouth[0]) / span], MOUTH_WIDTH),
+    )
+    for what, values, (least, most) in measures:
+        for value in values:
+            if not least <= value <= most:
+                return (
+                    f"These are not the points of NoW: {what} {value:.2g} eye distances, at least {least:g} and at"
+                    f" most {most:g} in a face."
+                )
     plane = np.vstack([eyes[[0, 3]], mouth]).mean(axis=0)
     if float((nose - plane) @ away) / length > MIRRORED * span:
         return "The point below the nose (5) lies behind eyes and mouth: left and right are swapped."

@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 
 from nersemble_cli.core.benchmarks import MeshSlot
 from nersemble_cli.core.formats.ply import Mesh
-from nersemble_cli.core.submission.surface import surface_distances
+from nersemble_cli.core.submission.surface import lengths, surface_distances
 
 Array = NDArray[np.float64]
 
 N_POINTS = 400  # vertices that are kept
-N_FACES = 2000  # faces whose edges are measured
-GRID = 24  # cells of the relief, each way
+N_FACES = 1000  # faces whose edges are measured
+GRID = 20  # cells of the relief, each way
 # What the relief shows, in outer eye distances, from the middle of the eyes to the viewer's right and down.
 _RELIEF_X, _RELIEF_Y = (-0.75, 0.75), (-0.6, 1.0)
 _RELIEF_DEEPEST = -0.8
-_ENOUGH_POINTS = 12_000  # a coarser mesh is sampled on its faces too
-EYES, BELOW_NOSE, MOUTH = slice(0, 4), 4, slice(5, 7)
+_ENOUGH_POINTS = 5_000  # a coarser mesh is sampled on its faces too
+EYES, BELOW_NOSE = slice(0, 4), 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,9 +47,10 @@ class MeshSignal:
     """What is kept of one mesh.
 
     `points` (K, 3) are vertices at even steps through the file, around their `center` (3,) and divided by their
-    root mean square distance `size` from it, both in the file's space. `edges` (3 E,) are lengths of the edges of evenly chosen faces, in the same unit. `flatness` is the smallest
-    extent of the points by the largest, `reach` the distance of the farthest vertex from the middle by the median
-    distance. `outwards` is how far faces look away from the middle: 1 all, 0 as many look inwards, -1 none.
+    root mean square distance `size` from it, both in the file's space. `edges` (3 E,) are lengths of the edges of
+    evenly chosen faces, in the same unit. `flatness` is the smallest extent of the points by the largest, `reach`
+    the distance of the farthest vertex from the middle by the median distance. `outwards` is how far faces look
+    away from the middle: 1 all, 0 as many look inwards, -1 none.
     """
 
     slot: MeshSlot
@@ -71,6 +72,11 @@ class MeshSignal:
         """What meshes have in common whose vertices correspond."""
         return self.num_vertices, self.faces_digest
 
+    @property
+    def relief(self) -> NDArray[np.float32] | None:
+        """See `LandmarkSignal`."""
+        return None if self.landmarks is None else self.landmarks.relief
+
 
 def measure_mesh(slot: MeshSlot, mesh: Mesh, landmarks: Array | None = None) -> MeshSignal | None:
     """The signal of a mesh, with that of its landmarks (7, 3) if there are any.
@@ -82,20 +88,21 @@ def measure_mesh(slot: MeshSlot, mesh: Mesh, landmarks: Array | None = None) -> 
     n = len(vertices)
     if not n or not len(faces) or faces.min() < 0 or faces.max() >= n or not np.isfinite(vertices).all():
         return None
-    points = vertices[np.linspace(0, n - 1, min(n, N_POINTS)).astype(np.int64)]
+    points = vertices[_evenly(n, N_POINTS)]
     center = points.mean(axis=0)
     points = points - center
     with np.errstate(all="ignore"):
-        size = float(np.sqrt(np.square(points).sum(axis=1).mean()))
+        size = float(np.sqrt(np.mean(lengths(points) ** 2)))
     if not np.isfinite(size) or size <= np.finfo(np.float32).tiny:
         return None
-    triangles = (vertices[faces[np.linspace(0, len(faces) - 1, min(len(faces), N_FACES)).astype(np.int64)]] - center) / size
+    triangles = (vertices[faces[_evenly(len(faces), N_FACES)]] - center) / size
     sides = np.roll(triangles, -1, axis=1) - triangles
     normals = np.cross(sides[:, 0], sides[:, 1])
     middles = triangles.mean(axis=1)
-    away = float((np.linalg.norm(normals, axis=1) * np.linalg.norm(middles, axis=1)).sum())
-    radii = np.linalg.norm(vertices - np.median(points, axis=0) - center, axis=1)
-    typical = float(np.median(radii))
+    away = float(lengths(normals) @ lengths(middles))
+    middle = np.median(points, axis=0)
+    typical = float(np.median(lengths(points - middle)))
+    farthest = float(lengths(vertices - (center + middle)).max())
     extents = np.sqrt(np.linalg.eigvalsh(points.T @ points).clip(0))
     return MeshSignal(
         slot,
@@ -106,16 +113,21 @@ def measure_mesh(slot: MeshSlot, mesh: Mesh, landmarks: Array | None = None) -> 
         center,
         size,
         (points / size).astype(np.float32),
-        np.linalg.norm(sides, axis=2).ravel().astype(np.float32),
+        lengths(sides).ravel().astype(np.float32),
         float(extents[0] / extents[-1]),
-        float(radii.max()) / typical if typical > 0 else np.inf,
+        farthest / typical if typical > 0 else np.inf,
         float((normals * middles).sum()) / away if away > 0 else 0.0,
         None if landmarks is None else measure_landmarks(landmarks, mesh),
     )
 
 
+def _evenly(n: int, most: int) -> NDArray[np.int64]:
+    """At most `most` indices of n, at even steps."""
+    return np.linspace(0, n - 1, min(n, most)).astype(np.int64)
+
+
 def _digest(array: NDArray[np.generic]) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16).digest()
+    return hashlib.sha1(np.ascontiguousarray(array).data, usedforsecurity=False).digest()
 
 
 def measure_landmarks(landmarks: Array, mesh: Mesh) -> LandmarkSignal | None:
@@ -126,7 +138,7 @@ def measure_landmarks(landmarks: Array, mesh: Mesh) -> LandmarkSignal | None:
     return LandmarkSignal(
         _digest(landmarks.astype("<f4")),
         landmarks,
-        surface_distances(landmarks, mesh.vertices[mesh.faces]),
+        surface_distances(landmarks, mesh.vertices, mesh.faces),
         eye_distance,
         _relief(landmarks, mesh),
     )

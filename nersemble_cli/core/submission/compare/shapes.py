@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-_CANDIDATES = 12  # shapes of which the most usual one starts the alignment
+# Of a shape's size: rounding to float32 or six digits is below it, two reconstructions differ by 1e-3.
+SAME_SHAPE = 3e-5
+_CANDIDATES = 6  # shapes of which the most usual one starts the alignment
 _STEPS = 4
 
 
@@ -32,11 +34,12 @@ class Shapes:
     mirrored: NDArray[np.bool_]
 
 
-def align(points: Array) -> Shapes:
+def align(stack: NDArray[np.floating]) -> Shapes:
     """Aligns shapes (N, K, 3) to their median by similarities, weighting points by how steady they are.
 
     Source: Gower (1975), generalised Procrustes analysis; Umeyama (1991) for the single fit.
     """
+    points = stack.astype(np.float64)
     n, k, _ = points.shape
     weights = np.full(k, 1 / k)
     candidates = np.unique(np.linspace(0, n - 1, _CANDIDATES).astype(int))
@@ -84,7 +87,8 @@ def shape_distances(shapes: Shapes) -> Array:
     flat = weighted.reshape(len(weighted), -1)
     flat = flat - flat.mean(axis=0)
     squares = np.square(flat).sum(axis=1)
-    return np.sqrt(np.maximum(squares[:, None] + squares - 2 * flat @ flat.T, 0))
+    found: Array = np.sqrt(np.maximum(squares[:, None] + squares - 2 * flat @ flat.T, 0))
+    return found
 
 
 def relief_distances(reliefs: NDArray[np.float32]) -> Array:
@@ -99,7 +103,7 @@ def relief_distances(reliefs: NDArray[np.float32]) -> Array:
     common = mask @ mask.T
     squares = np.square(values) @ mask.T
     total = squares + squares.T - 2 * values @ values.T
-    distance = np.sqrt(np.maximum(total, 0) / np.maximum(common, 1))
+    distance: Array = np.sqrt(np.maximum(total, 0) / np.maximum(common, 1))
     few = common < 0.1 * flat.shape[1]
     distance[few] = distance[~few].max(initial=0)
     return distance

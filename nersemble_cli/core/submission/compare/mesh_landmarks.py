@@ -1,0 +1,84 @@
+"""Do landmarks belong to their mesh?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nersemble_cli.core.submission.compare.cases import ENOUGH, RULE, Case
+from nersemble_cli.core.submission.compare.mesh_signals import BELOW_NOSE, MeshSignal
+from nersemble_cli.core.submission.compare.shapes import Shapes, place
+
+# In distances of the outer eye corners.
+ON_SURFACE = 1e-3  # picked on the mesh
+SLIPPED = 0.008  # where landmarks are picked on the mesh
+OFF_SURFACE = 0.06
+ALL_OFF = 0.08  # the middle one of seven, in the middle one of all files
+MOVED = 0.12
+
+
+def find_moved_landmarks(family: Sequence[MeshSignal], shapes: Shapes) -> list[Case]:
+    """Landmarks that are elsewhere on their mesh than those of the other meshes of its topology."""
+    chosen = [(i, signal, signal.landmarks) for i, signal in enumerate(family) if signal.landmarks is not None]
+    if len(chosen) < ENOUGH:
+        return []
+    placed = np.stack([place(shapes, i, (marks.points - s.center) / s.size) for i, s, marks in chosen])
+    usual = np.median(placed, axis=0)
+    eye_distance = float(np.linalg.norm(usual[3] - usual[0]))
+    # Those that an expression hardly moves.
+    away = np.linalg.norm(placed - usual, axis=2)[:, : BELOW_NOSE + 1].max(axis=1) / max(eye_distance, 1e-9)
+    limit = max(MOVED, 6 * float(np.median(away)))
+    return [
+        Case(
+            signal.slot.landmarks_path,
+            f"Landmarks are up to {value:.2g} eye distances from where they are on the other meshes.",
+            {"eye_distances": float(value), "usual": float(np.median(away)), "limit": limit},
+        )
+        for (_, signal, _), value in zip(chosen, away, strict=True)
+        if value > limit
+    ]
+
+
+def find_copied_landmarks(signals: Sequence[MeshSignal]) -> list[Case]:
+    """Landmarks that equal those of another mesh."""
+    cases = []
+    first: dict[bytes, MeshSignal] = {}
+    for signal in signals:
+        if signal.landmarks is None:
+            continue
+        other = first.setdefault(signal.landmarks.digest, signal)
+        if other.vertices_digest != signal.vertices_digest:
+            message = f"They equal {other.slot.landmarks_path}, but the meshes differ."
+            others = [other.slot.landmarks_path]
+            cases.append(Case(signal.slot.landmarks_path, message, {"equal": 2}, others))
+    return cases
+
+
+def find_landmarks_off_surface(signals: Sequence[MeshSignal]) -> list[Case]:
+    """Landmarks that are off their mesh's surface: all of them, or one file's unlike those of the others."""
+    marked = [(signal, signal.landmarks) for signal in signals if signal.landmarks is not None]
+    if len(marked) < ENOUGH:
+        return []
+    typical = float(np.median([np.median(marks.distances) / marks.eye_distance for _, marks in marked]))
+    if typical > ALL_OFF:
+        message = (
+            f"In most files, most landmarks are {typical:.2g} eye distances or more off the mesh's surface: they"
+            " seem to be in another space, or of another mesh."
+        )
+        return [Case(None, message, {"eye_distances": typical, "limit": ALL_OFF})]
+    worst = np.array([marks.distances.max() / marks.eye_distance for _, marks in marked])
+    usual = float(np.median(worst))
+    limit = max(OFF_SURFACE, 3 * float(np.quantile(worst, 0.8)))
+    if np.mean(worst < ON_SURFACE) >= RULE:
+        limit = SLIPPED
+    return [
+        Case(
+            signal.slot.landmarks_path,
+            f"Landmark {marks.distances.argmax() + 1} is {value:.2g} eye distances off the mesh's surface;"
+            f" {usual:.1g} is usual in this submission.",
+            {"eye_distances": float(value), "usual": usual, "limit": limit},
+        )
+        for (signal, marks), value in zip(marked, worst, strict=True)
+        if value > limit
+    ]
