@@ -39,7 +39,7 @@ def test_vertices_are_not_split_at_the_seams_of_a_texture() -> None:
     table["n"], table["i"], table["k"], table["t"] = 3, faces, 6, uv.reshape(-1, 6)
     header = (
         "ply\nformat binary_little_endian 1.0\ncomment TextureFile tex.png\nelement vertex 200\n"
-        "property float x\nproperty float y\nproperty float z\nelement face 400\n"
+        f"property float x\nproperty float y\nproperty float z\nelement face {len(faces)}\n"
         "property list uchar int vertex_indices\nproperty list uchar float texcoord\nend_header\n"
     )
     mesh = read_ply(header.encode() + vertices.astype("<f4").tobytes() + table.tobytes())

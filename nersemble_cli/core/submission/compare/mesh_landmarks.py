@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from nersemble_cli.core.submission.compare.cases import ENOUGH, RULE, Case
-from nersemble_cli.core.submission.compare.mesh_signals import BELOW_NOSE, MeshSignal
+from nersemble_cli.core.submission.compare.mesh_signals import MeshSignal
 from nersemble_cli.core.submission.compare.shapes import Shapes, place
 
+STEADY = slice(0, 5)  # landmarks that an expression hardly moves: eye corners and the point below the nose
 # In distances of the outer eye corners.
 ON_SURFACE = 1e-3  # picked on the mesh
 SLIPPED = 0.008  # where landmarks are picked on the mesh
@@ -26,8 +27,7 @@ def find_moved_landmarks(family: Sequence[MeshSignal], shapes: Shapes) -> list[C
     placed = np.stack([place(shapes, i, (marks.points - s.center) / s.size) for i, s, marks in chosen])
     usual = np.median(placed, axis=0)
     eye_distance = float(np.linalg.norm(usual[3] - usual[0]))
-    # Those that an expression hardly moves.
-    away = np.linalg.norm(placed - usual, axis=2)[:, : BELOW_NOSE + 1].max(axis=1) / max(eye_distance, 1e-9)
+    away = np.linalg.norm(placed - usual, axis=2)[:, STEADY].max(axis=1) / max(eye_distance, 1e-9)
     limit = max(MOVED, 6 * float(np.median(away)))
     return [
         Case(

@@ -1,4 +1,4 @@
-"""What is kept of each mesh of a submission to compare it with the others: about 20 kB, taken while it is read.
+"""What is kept of each mesh of a submission to compare it with the others: about 17 kB, taken while it is read.
 
 Nothing depends on where the mesh is, how it is turned, or its unit: the server aligns it.
 """
@@ -19,27 +19,16 @@ Array = NDArray[np.float64]
 
 N_POINTS = 400  # vertices that are kept
 N_FACES = 1000  # faces whose edges are measured
-GRID = 20  # cells of the relief, each way
-# What the relief shows, in outer eye distances, from the middle of the eyes to the viewer's right and down.
-_RELIEF_X, _RELIEF_Y = (-0.75, 0.75), (-0.6, 1.0)
-_RELIEF_DEEPEST = -0.8
-_ENOUGH_POINTS = 5_000  # a coarser mesh is sampled on its faces too
-EYES, BELOW_NOSE = slice(0, 4), 4
 
 
 @dataclass(frozen=True, eq=False)
 class LandmarkSignal:
-    """`points` (7, 3) in the mesh's space; `distances` (7,) to the surface and `eye_distance` in its unit.
-
-    `relief` (GRID, GRID): how far the face stands out towards the viewer, in eye distances, NaN where no surface
-    is; rows go down. None if the landmarks span no face.
-    """
+    """`points` (7, 3) in the mesh's space; `distances` (7,) to the surface and `eye_distance` in its unit."""
 
     digest: bytes
     points: Array
     distances: Array
     eye_distance: float
-    relief: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +60,6 @@ class MeshSignal:
     def topology(self) -> tuple[int, bytes]:
         """What meshes have in common whose vertices correspond."""
         return self.num_vertices, self.faces_digest
-
-    @property
-    def relief(self) -> NDArray[np.float32] | None:
-        """See `LandmarkSignal`."""
-        return None if self.landmarks is None else self.landmarks.relief
 
 
 def measure_mesh(slot: MeshSlot, mesh: Mesh, landmarks: Array | None = None) -> MeshSignal | None:
@@ -140,37 +124,4 @@ def measure_landmarks(landmarks: Array, mesh: Mesh) -> LandmarkSignal | None:
         landmarks,
         surface_distances(landmarks, mesh.vertices, mesh.faces),
         eye_distance,
-        _relief(landmarks, mesh),
     )
-
-
-def _relief(landmarks: Array, mesh: Mesh) -> NDArray[np.float32] | None:
-    """The face seen from the front; see `LandmarkSignal`.
-
-    Eye corners and the point below the nose give the view: an expression hardly moves those.
-    """
-    eyes = landmarks[EYES]
-    right = eyes[2:].mean(axis=0) - eyes[:2].mean(axis=0)
-    away = np.cross(right, landmarks[BELOW_NOSE] - eyes.mean(axis=0))
-    lengths = np.linalg.norm(right), np.linalg.norm(away)
-    if not min(lengths) > 0:
-        return None
-    right, away = right / lengths[0], away / lengths[1]
-    axes = np.stack([right, np.cross(away, right), -away], axis=1) / np.linalg.norm(eyes[3] - eyes[0])
-    x, y, z = ((_samples(mesh) - eyes.mean(axis=0)) @ axes).T
-    column = np.floor((x - _RELIEF_X[0]) / (_RELIEF_X[1] - _RELIEF_X[0]) * GRID)
-    row = np.floor((y - _RELIEF_Y[0]) / (_RELIEF_Y[1] - _RELIEF_Y[0]) * GRID)
-    seen = (column >= 0) & (column < GRID) & (row >= 0) & (row < GRID) & (z > _RELIEF_DEEPEST)
-    relief = np.full(GRID * GRID, -np.inf)
-    np.maximum.at(relief, (row[seen] * GRID + column[seen]).astype(np.int64), z[seen])
-    return np.where(np.isfinite(relief), relief, np.nan).reshape(GRID, GRID).astype(np.float32)
-
-
-def _samples(mesh: Mesh) -> Array:
-    """The vertices, and of a coarse mesh points on its faces."""
-    per_face = -(-max(0, _ENOUGH_POINTS - len(mesh.vertices)) // len(mesh.faces))
-    if not per_face:
-        return mesh.vertices
-    weights = np.random.default_rng(0).dirichlet((1, 1, 1), size=min(per_face, 64))
-    inside = np.einsum("sc,fcx->sfx", weights, mesh.vertices[mesh.faces]).reshape(-1, 3)
-    return np.concatenate([mesh.vertices, inside])

@@ -5,7 +5,8 @@ the same mesh, a person's neutral meshes are nearer to each other than to those 
 does, it does every time. What sets a few files apart is a slip, and becomes a finding. What all files have in
 common is a convention, and becomes a note at most: the server aligns the meshes, and how is not public.
 
-Position, rotation and unit are free everywhere; `shapes` has the alignment.
+Position, rotation and unit are free everywhere; `shapes` has the alignment. Only where many meshes share their
+topology can it be told whose mesh it is.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ from nersemble_cli.core.submission.compare.shapes import (
     SAME_SHAPE,
     Shapes,
     align,
-    relief_distances,
     shape_distances,
 )
 from nersemble_cli.core.submission.findings import Finding, Report
@@ -102,13 +102,9 @@ def compare_meshes(signals: Sequence[MeshSignal]) -> Outcome:
     cases.add("incomplete_mesh", find_strangers(sound))
     for family in families.values():
         cases.add("incomplete_mesh", find_stretched(family))
-    related = [(family, between[topology]) for topology, family in families.items()]
-    reliefs = [s for s in sound if s.topology not in families and s.relief is not None]
-    if len(reliefs) >= ENOUGH:
-        related.append((reliefs, relief_distances(np.stack([s.relief for s in reliefs if s.relief is not None]))))
-    for members, distances in related:
-        cases.add("swapped_subtasks", find_swapped(members, distances))
-        cases.add("wrong_participant", find_strange(members, distances))
+    for topology, family in families.items():
+        cases.add("swapped_subtasks", find_swapped(family, between[topology]))
+        cases.add("wrong_participant", find_strange(family, between[topology]))
     cases.add("foreign_landmarks", find_copied_landmarks(sound))
     cases.add("foreign_landmarks", find_landmarks_off_surface(sound))
     for topology, family in families.items():

@@ -89,21 +89,3 @@ def shape_distances(shapes: Shapes) -> Array:
     squares = np.square(flat).sum(axis=1)
     found: Array = np.sqrt(np.maximum(squares[:, None] + squares - 2 * flat @ flat.T, 0))
     return found
-
-
-def relief_distances(reliefs: NDArray[np.float32]) -> Array:
-    """The root mean square distances (N, N) between reliefs (N, H, W), over the cells that both have.
-
-    NaN is nothing. Reliefs with hardly a cell in common are as far from each other as any two are.
-    """
-    flat = reliefs.reshape(len(reliefs), -1).astype(np.float64)
-    seen = np.isfinite(flat)
-    values = np.where(seen, flat, 0)
-    mask = seen.astype(np.float64)
-    common = mask @ mask.T
-    squares = np.square(values) @ mask.T
-    total = squares + squares.T - 2 * values @ values.T
-    distance: Array = np.sqrt(np.maximum(total, 0) / np.maximum(common, 1))
-    few = common < 0.1 * flat.shape[1]
-    distance[few] = distance[~few].max(initial=0)
-    return distance

@@ -16,7 +16,7 @@ from nersemble_cli.core.benchmarks import SVFR, MeshSlot
 from nersemble_cli.core.formats.ply import Mesh
 from nersemble_cli.core.submission.compare.mesh_signals import MeshSignal, measure_mesh
 from nersemble_cli.core.submission.compare.meshes import ENOUGH, Outcome, compare_meshes
-from nersemble_cli.core.submission.compare.shapes import align, relief_distances, shape_distances
+from nersemble_cli.core.submission.compare.shapes import align, shape_distances
 from tests import made_up
 from tests.conftest import Run
 
@@ -229,16 +229,6 @@ def test_distances_of_moved_copies_are_zero_and_others_are_not(seed: int) -> Non
     between = shape_distances(align(np.stack([*copies, stranger])))
     assert between[:4, :4] == pytest.approx(np.zeros((4, 4)), abs=1e-6)
     assert (between[:4, 4] > 0.05).all()
-
-
-def test_reliefs_are_compared_where_both_have_a_surface() -> None:
-    reliefs = np.random.default_rng(0).normal(size=(4, 5, 5)).astype(np.float32)
-    reliefs[1, 0] = np.nan
-    reliefs[2, :, 0] = np.nan
-    between = relief_distances(reliefs)
-    for i, a in enumerate(reliefs):
-        for j, b in enumerate(reliefs):
-            assert between[i, j] == pytest.approx(np.sqrt(np.nanmean((a - b) ** 2)), abs=1e-3)
 
 
 def test_validate_tells_of_it_with_evidence(run: Run, tmp_path: Path) -> None:
