@@ -31,6 +31,7 @@ SSIM_BORDER = "reflected, part of the mean (torchmetrics ≥ 1.4.2)"
 _TAPS, _SIGMA = 11, 1.5
 _RADIUS = _TAPS // 2
 _C1, _C2 = 0.01**2, 0.03**2
+_STRIP_PIXELS = 2**17
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)  # of the five scales
 SMALLEST_SSIM = _RADIUS + 1
 """The fewest rows and columns that SSIM is defined for, because its border is reflected."""
@@ -53,36 +54,81 @@ def _window() -> Plane:
     return window
 
 
-def _blur(plane: Plane) -> Plane:
+def _blur(plane: Plane, into: Plane) -> None:
     import cv2
 
-    blurred: Plane = cv2.filter2D(plane, cv2.CV_32F, _window(), borderType=cv2.BORDER_REFLECT_101)
-    return blurred
+    cv2.filter2D(plane, cv2.CV_32F, _window(), dst=into, borderType=cv2.BORDER_REFLECT_101)
 
 
-def _mean(plane: Plane, matte: Matte | None) -> float:
-    """The mean, weighted by the matte if there is one."""
+def _sum(plane: Plane, matte: Matte | None) -> float:
     if matte is None:
-        return float(plane.mean(dtype=np.float64))
-    weight = float(matte.sum(dtype=np.float64))
-    return float(np.einsum("ij,ij->", plane, matte, dtype=np.float64)) / weight if weight else 0.0
+        return float(plane.sum(dtype=np.float64))
+    return float(np.einsum("ij,ij->", plane, matte, dtype=np.float64))
 
 
-def _similarities(x: Plane, y: Plane, matte: Matte | None) -> tuple[float, float, float]:
+def _workspace(width: int) -> Plane:
+    """Room for the planes of a strip of an image of that width, used again for every strip.
+
+    Strips stay in the processor's cache. Planes of the whole image would not, and to get new ones from the system
+    at every step would take several times as long as the arithmetic.
+    """
+    return np.empty((7, (_strip(width) + 2 * _RADIUS) * width), np.float32)
+
+
+def _strip(width: int) -> int:
+    """The rows of a strip, less those that it shares with its neighbours."""
+    return max(_STRIP_PIXELS // width, 4 * _RADIUS)
+
+
+def _similarities(x: Plane, y: Plane, matte: Matte | None, space: Plane) -> tuple[float, float, float]:
     """Of one channel: the mean SSIM of the whole plane, that without the border, and the mean of the contrast term
-    without the border."""
-    mean_x, mean_y = _blur(x), _blur(y)
-    squared_x, squared_y, product = mean_x * mean_x, mean_y * mean_y, mean_x * mean_y
-    variance_x = np.maximum(_blur(x * x) - squared_x, 0)
-    variance_y = np.maximum(_blur(y * y) - squared_y, 0)
-    covariance = _blur(x * y) - product
-    contrast = (2 * covariance + np.float32(_C2)) / (variance_x + variance_y + np.float32(_C2))
-    ssim = (2 * product + np.float32(_C1)) / (squared_x + squared_y + np.float32(_C1)) * contrast
-    inside = (slice(_RADIUS, -_RADIUS), slice(_RADIUS, -_RADIUS))
-    inner = None if matte is None else matte[inside]
+    without the border (NaN if there is nothing but border)."""
+    height, width = x.shape
+    rows = _strip(width)
+    sums, weights = np.zeros(3), np.zeros(3)
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        first, last = max(top - _RADIUS, 0), min(bottom + _RADIUS, height)
+        planes = space[:, : (last - first) * width].reshape(-1, last - first, width)
+        ssim, contrast = _maps(x[first:last], y[first:last], planes)
+        whole = (slice(top - first, bottom - first), slice(None))
+        inner = (slice(max(top, _RADIUS) - first, min(bottom, height - _RADIUS) - first), slice(_RADIUS, -_RADIUS))
+        for i, (plane, area) in enumerate(((ssim, whole), (ssim, inner), (contrast, inner))):
+            part = None if matte is None else matte[first:last][area]
+            sums[i] += _sum(plane[area], part)
+            weights[i] += plane[area].size if part is None else part.sum(dtype=np.float64)
+    means = np.divide(sums, weights, out=np.zeros(3), where=weights != 0)
     if min(x.shape) <= 2 * _RADIUS:
-        return _mean(ssim, matte), math.nan, math.nan
-    return _mean(ssim, matte), _mean(ssim[inside], inner), _mean(contrast[inside], inner)
+        means[1:] = math.nan
+    return float(means[0]), float(means[1]), float(means[2])
+
+
+def _maps(x: Plane, y: Plane, space: Plane) -> tuple[Plane, Plane]:
+    """SSIM and its contrast term of every pixel. Both lie in `space`: seven planes of the size of `x`."""
+    mean_x, mean_y, product, variance_x, variance_y, covariance, scratch = space
+    _blur(x, mean_x)
+    _blur(y, mean_y)
+    np.multiply(mean_x, mean_y, out=product)
+    for plane, mean, variance in ((x, mean_x, variance_x), (y, mean_y, variance_y)):
+        np.multiply(plane, plane, out=scratch)
+        _blur(scratch, variance)
+        mean *= mean
+        variance -= mean
+        np.maximum(variance, 0, out=variance)
+    np.multiply(x, y, out=scratch)
+    _blur(scratch, covariance)
+    covariance -= product
+
+    contrast, ssim, squares, variances = covariance, product, mean_x, variance_x
+    squares += mean_y
+    variances += variance_y
+    for term, factor, constant in ((contrast, 2, _C2), (variances, 1, _C2), (ssim, 2, _C1), (squares, 1, _C1)):
+        term *= factor
+        term += np.float32(constant)
+    contrast /= variances
+    ssim /= squares
+    ssim *= contrast
+    return ssim, contrast
 
 
 def _halve(plane: Plane) -> Plane:
@@ -103,7 +149,8 @@ def mean_squared_error(a: Image, b: Image, matte: Matte | None = None) -> float:
 
         return cv2.norm(a, b, cv2.NORM_L2SQR) / (a.size * 255.0**2)
     squares = np.square(a.astype(np.float32) - b).sum(axis=2) / (3 * 255.0**2)
-    return _mean(squares, matte)
+    weight = float(matte.sum(dtype=np.float64))
+    return _sum(squares, matte) / weight if weight else 0.0
 
 
 def to_psnr(mse: float) -> float:
@@ -128,8 +175,8 @@ def image_metrics(
     if not several and ("ssim" not in wanted or smallest < SMALLEST_SSIM):
         return values
     n_scales = len(_WEIGHTS) if several else 1
-    # One channel at a time: the maps of all three would take three times the memory.
-    found = np.array([_channel(render[..., c], truth[..., c], n_scales, matte) for c in range(3)])
+    space = _workspace(render.shape[1])
+    found = np.array([_channel(render[..., c], truth[..., c], n_scales, matte, space) for c in range(3)])
     whole, cropped, contrast = found.mean(axis=0).T
     if "ssim" in wanted:
         values["ssim"] = float(whole[0])
@@ -142,7 +189,7 @@ def image_metrics(
 
 
 def _channel(
-    render: NDArray[np.uint8], truth: NDArray[np.uint8], n_scales: int, matte: Matte | None
+    render: NDArray[np.uint8], truth: NDArray[np.uint8], n_scales: int, matte: Matte | None, space: Plane
 ) -> list[tuple[float, float, float]]:
     x, y = (np.divide(plane, 255, dtype=np.float32) for plane in (render, truth))
     found = []
@@ -150,7 +197,7 @@ def _channel(
         if scale:
             x, y = _halve(x), _halve(y)
             matte = None if matte is None else _halve(matte)
-        found.append(_similarities(x, y, matte))
+        found.append(_similarities(x, y, matte, space))
     return found
 
 
