@@ -3,125 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nersemble_cli.cli import options
+from nersemble_cli.cli import score_options as of
 from nersemble_cli.cli.score_output import Wanted, note_estimate, show, show_plan, write
 
 if TYPE_CHECKING:
     from nersemble_cli.cli.output import Output
     from nersemble_cli.core.score.document import Score
-    from nersemble_cli.core.score.run import Plan
+    from nersemble_cli.core.score.plan import Plan
     from nersemble_cli.core.score.sources import Job
-
-_WHAT, _HOW, _OUT = options.SELECTION, "How it is scored", "What is written"
-RendersArgument = Annotated[
-    Path,
-    typer.Argument(metavar="RENDERS", help="A folder as `pack` reads it, or a zip of videos.", show_default=False),
-]
-SequencesOption = Annotated[
-    list[str] | None,
-    typer.Option("--sequence", "-s", metavar="NAME", help="Only these sequences.", rich_help_panel=_WHAT),
-]
-CamerasOption = Annotated[
-    list[str] | None,
-    typer.Option("--camera", "-c", metavar="SERIAL", help="Only these cameras.", rich_help_panel=_WHAT),
-]
-FramesOption = Annotated[
-    str,
-    typer.Option(
-        "--frames",
-        metavar="all|0,5,10-20|::N",
-        help="Only these timesteps; ::N: every N-th.",
-        rich_help_panel=_WHAT,
-    ),
-]
-VideosOption = Annotated[
-    str | None,
-    typer.Option(
-        "--videos", metavar="I/N", help="Only the I-th of N parts, for many machines.", rich_help_panel=_WHAT
-    ),
-]
-MetricsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--metrics",
-        metavar="LIST|all",
-        help="Of psnr, ssim, ms_ssim, lpips, jod, mse, akd, akd_face, csim.",
-        show_default="psnr,ssim,ms_ssim,mse, and lpips if it can be computed",
-        rich_help_panel=_HOW,
-    ),
-]
-LosslessOption = Annotated[
-    bool,
-    typer.Option(
-        "--lossless",
-        help="Compare PNGs as they are, not encoded as `pack` will encode them.",
-        rich_help_panel=_HOW,
-    ),
-]
-MaskedOption = Annotated[
-    bool,
-    typer.Option("--masked", help="Only inside of the alpha maps. The benchmark does not.", rich_help_panel=_HOW),
-]
-DeviceOption = Annotated[
-    str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where LPIPS is computed.", rich_help_panel=_HOW)
-]
-WeightsOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--lpips-weights", metavar="FILE", help="AlexNet for LPIPS.", show_default="where torch keeps it",
-        rich_help_panel=_HOW,
-    ),
-]  # fmt: skip
-FetchOption = Annotated[
-    bool, typer.Option("--fetch-weights", help="Download AlexNet (244 MB) if it is missing.", rich_help_panel=_HOW)
-]
-CacheOption = Annotated[
-    bool,
-    typer.Option("--no-cache", help="Neither use nor keep what was computed before.", rich_help_panel=_HOW),
-]
-ReportOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--output", "-o", metavar="FILE", help="report.html, or side_by_side.mp4.", show_default=False,
-        rich_help_panel=_OUT,
-    ),
-]  # fmt: skip
-CsvOption = Annotated[
-    Path | None,
-    typer.Option("--csv", metavar="FILE", help="A line per frame.", show_default=False, rich_help_panel=_OUT),
-]
-WorstOption = Annotated[
-    int, typer.Option("--worst", metavar="N", min=0, help="Frames to show in a report.", rich_help_panel=_OUT)
-]
-MinOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--min",
-        metavar="METRIC=VALUE",
-        help="Exit with status 1 if the mean is worse: psnr=30. For LPIPS it is the most.",
-        show_default=False,
-        rich_help_panel=_OUT,
-    ),
-]
-BaselineOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--baseline", metavar="OLD.json", help="An earlier result to compare with.", show_default=False,
-        rich_help_panel=_OUT,
-    ),
-]  # fmt: skip
-OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace files that are there.", rich_help_panel=_OUT)
-]
-DryRunOption = Annotated[
-    bool,
-    typer.Option("--dry-run", help="Only say what would be scored, and how long it takes.", rich_help_panel=_OUT),
-]
 
 app = typer.Typer(
     cls=options.Group,
@@ -142,28 +38,31 @@ def score() -> None:
 
 def _score_command(benchmark_name: str) -> Callable[..., None]:
     def command(
-        renders: RendersArgument,
+        renders: of.RendersArgument,
         folder: options.FolderOption = None,
+        pattern: of.PatternOption = None,
+        crop: of.CropOption = None,
         participant: options.ParticipantsOption = None,
-        sequence: SequencesOption = None,
-        camera: CamerasOption = None,
-        frames: FramesOption = "all",
-        videos: VideosOption = None,
-        metrics: MetricsOption = None,
-        lossless: LosslessOption = False,
-        masked: MaskedOption = False,
-        device: DeviceOption = "auto",
-        lpips_weights: WeightsOption = None,
-        fetch_weights: FetchOption = False,
-        no_cache: CacheOption = False,
+        sequence: of.SequencesOption = None,
+        camera: of.CamerasOption = None,
+        frames: of.FramesOption = "all",
+        videos: of.VideosOption = None,
+        metrics: of.MetricsOption = None,
+        lossless: of.LosslessOption = False,
+        masked: of.MaskedOption = False,
+        device: of.DeviceOption = "auto",
+        lpips_weights: of.WeightsOption = None,
+        visage_python: of.VisageOption = None,
+        fetch_weights: of.FetchOption = False,
+        no_cache: of.CacheOption = False,
         workers: options.WorkersOption = None,
-        report: ReportOption = None,
-        csv: CsvOption = None,
-        worst: WorstOption = 8,
-        minimum: MinOption = None,
-        baseline: BaselineOption = None,
-        overwrite: OverwriteOption = False,
-        dry_run: DryRunOption = False,
+        report: of.ReportOption = None,
+        csv: of.CsvOption = None,
+        worst: of.WorstOption = 8,
+        minimum: of.MinOption = None,
+        baseline: of.BaselineOption = None,
+        overwrite: of.OverwriteOption = False,
+        dry_run: of.DryRunOption = False,
         as_json: options.JsonOption = False,
     ) -> None:
         from nersemble_cli.cli.output import Output
@@ -178,13 +77,19 @@ def _score_command(benchmark_name: str) -> Callable[..., None]:
         assert isinstance(benchmark, VideoBenchmark)
         output = Output(as_json)
         wanted = Wanted(report, csv, worst, minimum, baseline, overwrite, dry_run)
-        plan = _make_plan(output, metrics, masked, device, lpips_weights, fetch_weights, workers, no_cache)
         crf = None if lossless else CRF
         people, sequences, serials = (
             split_names(values or []) or None for values in (participant, sequence, camera)
         )
-        request = Request(people, sequences, serials, frames, crf, masked)
-        with find_jobs(benchmark, renders, settings.find_folder(folder), request) as found:
+        request = Request(people, sequences, serials, frames, crf, masked, pattern, crop)
+        with (
+            closing(
+                _make_plan(
+                    output, metrics, masked, device, lpips_weights, visage_python, fetch_weights, workers, no_cache
+                )
+            ) as plan,
+            find_jobs(benchmark, renders, settings.find_folder(folder), request) as found,
+        ):
             score = new_score(benchmark.name, crf, plan)
             score.notes += found.notes
             jobs, failed, score.part = choose_part(found, videos)
@@ -229,23 +134,24 @@ def pair(
     a: Annotated[Path, typer.Argument(metavar="A", help="A video, or a folder of PNGs.", show_default=False)],
     b: Annotated[Path, typer.Argument(metavar="B", help="What it is compared with.", show_default=False)],
     fps: Annotated[
-        str, typer.Option("--fps", metavar="N", help="Frames per second.", rich_help_panel=_HOW)
+        str, typer.Option("--fps", metavar="N", help="Frames per second.", rich_help_panel=of.HOW)
     ] = "73",
-    frames: FramesOption = "all",
-    metrics: MetricsOption = None,
-    lossless: LosslessOption = False,
-    device: DeviceOption = "auto",
-    lpips_weights: WeightsOption = None,
-    fetch_weights: FetchOption = False,
-    no_cache: CacheOption = False,
+    frames: of.FramesOption = "all",
+    metrics: of.MetricsOption = None,
+    lossless: of.LosslessOption = False,
+    device: of.DeviceOption = "auto",
+    lpips_weights: of.WeightsOption = None,
+    visage_python: of.VisageOption = None,
+    fetch_weights: of.FetchOption = False,
+    no_cache: of.CacheOption = False,
     workers: options.WorkersOption = None,
-    report: ReportOption = None,
-    csv: CsvOption = None,
-    worst: WorstOption = 8,
-    minimum: MinOption = None,
-    baseline: BaselineOption = None,
-    overwrite: OverwriteOption = False,
-    dry_run: DryRunOption = False,
+    report: of.ReportOption = None,
+    csv: of.CsvOption = None,
+    worst: of.WorstOption = 8,
+    minimum: of.MinOption = None,
+    baseline: of.BaselineOption = None,
+    overwrite: of.OverwriteOption = False,
+    dry_run: of.DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Compare two videos, or folders of PNGs.
@@ -270,10 +176,12 @@ def pair(
         raise UsageError(f"--fps: '{fps}' is not a frame rate.", "For example 73, 24.3 or 30000/1001.") from error
     output = Output(as_json)
     wanted = Wanted(report, csv, worst, minimum, baseline, overwrite, dry_run)
-    plan = _make_plan(output, metrics, False, device, lpips_weights, fetch_weights, workers, no_cache)
     crf = None if lossless else CRF
-    job = pair_job(a, b, rate, Request(timesteps=frames, crf=crf))
-    _score(output, new_score("pair", crf, plan), [job], plan, wanted)
+    with closing(
+        _make_plan(output, metrics, False, device, lpips_weights, visage_python, fetch_weights, workers, no_cache)
+    ) as plan:
+        job = pair_job(a, b, rate, Request(timesteps=frames, crf=crf))
+        _score(output, new_score("pair", crf, plan), [job], plan, wanted)
 
 
 @options.command(
@@ -354,10 +262,10 @@ def merge(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="merged.json, or report.html.", show_default=False),
     ] = None,
-    csv: CsvOption = None,
-    minimum: MinOption = None,
-    baseline: BaselineOption = None,
-    overwrite: OverwriteOption = False,
+    csv: of.CsvOption = None,
+    minimum: of.MinOption = None,
+    baseline: of.BaselineOption = None,
+    overwrite: of.OverwriteOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
     """Join the parts of many machines.
@@ -380,6 +288,7 @@ def _make_plan(
     masked: bool,
     device: str,
     weights_file: Path | None,
+    visage_python: Path | None,
     fetch: bool,
     workers: int | None,
     no_cache: bool,
@@ -388,9 +297,9 @@ def _make_plan(
 
     from nersemble_cli.core.score import weights
     from nersemble_cli.core.score.cache import cache_folder
-    from nersemble_cli.core.score.run import make_plan, parse_metrics
+    from nersemble_cli.core.score.plan import make_plan, parse_metrics
 
-    wanted = parse_metrics(metrics)[0]
+    wanted = parse_metrics(metrics)
     if "lpips" in wanted and find_spec("torch") and weights.find(weights_file) is None:
         asked = metrics is not None and output.is_terminal
         question = f"LPIPS needs AlexNet: {weights.SIZE} from {weights.SOURCE}. Download it?"
@@ -400,8 +309,8 @@ def _make_plan(
             )
             output.note(f"AlexNet is in {weights.fetch()}")
     return make_plan(
-        metrics, masked=masked, device=device, weights_file=weights_file, workers=workers,
-        cache=None if no_cache else cache_folder(),
+        metrics, masked=masked, device=device, weights_file=weights_file, visage_python=visage_python,
+        workers=workers, cache=None if no_cache else cache_folder(),
     )  # fmt: skip
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nersemble_cli.cli.output import Output
     from nersemble_cli.core.score.document import Score
-    from nersemble_cli.core.score.run import Plan
+    from nersemble_cli.core.score.plan import Plan
     from nersemble_cli.core.score.sources import Job
 
 
+FEW_FRAMES = 2  # for which an estimate would take as long as the work
 LONG_WORK = 30  # seconds, from which on an estimate is shown
 
 
@@ -45,11 +46,16 @@ class Wanted:
 
 
 def note_estimate(output: Output, jobs: Sequence[Job], plan: Plan) -> None:
-    from nersemble_cli.core.score.run import estimate_seconds, frames_to_do
+    from nersemble_cli.core.score.run import estimate_seconds, what_to_do
 
-    todo = frames_to_do(jobs, plan)
-    if sum(n for _, n in todo) > 2 and (seconds := estimate_seconds(todo, plan)) > LONG_WORK:
-        output.note(f"About {_duration(seconds)} for {sum(n for _, n in todo):,} frames.")
+    todo = what_to_do(jobs, plan)
+    frames = sum(what.num_frames for what in todo)
+    jod_frames = sum(what.num_jod_frames for what in todo)
+    if frames + jod_frames <= FEW_FRAMES or (seconds := estimate_seconds(todo, plan)) < LONG_WORK:
+        return
+    counts = [f"{frames:,} frames"] if frames else []
+    counts += [f"JOD of {jod_frames:,}"] if jod_frames else []
+    output.note(f"This takes about {_duration(seconds)}: {' and '.join(counts)}.")
 
 
 def _duration(seconds: float) -> str:
@@ -61,24 +67,29 @@ def _duration(seconds: float) -> str:
 def show_plan(output: Output, score: Score, jobs: Sequence[Job], plan: Plan) -> None:
     from nersemble_cli.cli.output import plain_table
     from nersemble_cli.core.score.document import NOTICE
-    from nersemble_cli.core.score.run import estimate_seconds, frames_to_do
+    from nersemble_cli.core.score.run import estimate_seconds, what_to_do
 
-    todo = frames_to_do(jobs, plan)
+    todo = what_to_do(jobs, plan)
     seconds = estimate_seconds(todo, plan)
     output.print(NOTICE)
     output.print()
     table = plain_table("video", ">frames", ">to compute", "render")
-    for job, n in todo:
+    for what in todo:
+        job, n = what.job, max(what.num_frames, what.num_jod_frames)
         table.add_row(job.path, f"{len(job.timesteps):,}", f"{n:,}", job.codec)
     output.table(table)
     _show_rest(output, score)
     output.print(
-        f"Would compute {', '.join(plan.metrics)} of {sum(n for _, n in todo):,} frames:"
+        f"Would compute {', '.join(plan.metrics)} of"
+        f" {sum(max(what.num_frames, what.num_jod_frames) for what in todo):,} frames:"
         f" about {_duration(seconds)}."
     )
     output.json({
         **score.as_json(), "dry_run": True, "estimated_seconds": seconds,
-        "planned": [{"path": job.path, "num_frames": len(job.timesteps), "to_compute": n} for job, n in todo],
+        "planned": [
+            {"path": what.job.path, "num_frames": len(what.job.timesteps), "to_compute": what.num_frames,
+             "jod_to_compute": what.num_jod_frames} for what in todo
+        ],
     })  # fmt: skip
 
 

@@ -27,7 +27,7 @@ class Entry:
     many frames the render is late (None if that was not looked at)."""
 
     path: Path | None = None
-    frames: dict[int, dict[str, float]] = field(default_factory=dict)
+    frames: dict[int, dict[str, float | None]] = field(default_factory=dict)
     dropped: set[int] = field(default_factory=set)
     whole: dict[str, float] = field(default_factory=dict)
     shift: int | None = None
@@ -58,7 +58,7 @@ def open_entry(job: Job, folder: Path | None) -> Entry:
     if folder is None:
         return Entry()
     sources = [job.render, job.truth, *([] if job.alpha is None else [job.alpha])]
-    settings = [VERSION, job.codec, str(job.fps), *(digest(source) for source in sources)]
+    settings = [VERSION, job.codec, str(job.fps), job.rendered, *(digest(source) for source in sources)]
     entry = Entry(folder / f"{hashlib.sha256(json.dumps(settings).encode()).hexdigest()}.json")
     assert entry.path is not None
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,10 +15,19 @@ from nersemble_cli.core.data.managers import open_data
 from nersemble_cli.core.download.selection import parse_frames
 from nersemble_cli.core.errors import NersembleError, UsageError, listing
 from nersemble_cli.core.score.sources import Job, Source
-from nersemble_cli.core.submission.findings import Finding, VideoReport, has_errors
+from nersemble_cli.core.submission.crop import load_boxes
+from nersemble_cli.core.submission.findings import Finding, Report, VideoReport, has_errors
 from nersemble_cli.core.submission.members import FileMember, Member, open_zip, sort_members
 from nersemble_cli.core.submission.names import canonical
-from nersemble_cli.core.submission.renders import FramesReport, VideoSource, check_frames, entries, frames_in
+from nersemble_cli.core.submission.renders import (
+    FramesReport,
+    NothingFoundError,
+    Renders,
+    VideoSource,
+    check_frames,
+    find_videos,
+    folder_source,
+)
 from nersemble_cli.core.submission.video_checks import check_video
 from nersemble_cli.core.threads import Cancel, NullProgress
 
@@ -28,12 +37,14 @@ RECOMMENDED: Mapping[str, tuple[str, ...]] = {
 }
 """Good hold-outs among the training data: cameras for NVS (left, centre, right), sequences for Mono."""
 _UNSCORABLE = frozenset({"wrong_frame_count", "wrong_resolution", "unreadable_video", "missing_file"})
+_LONGEST_OPTION = 8  # timesteps and ranges that a hint names
 
 
 @dataclass(frozen=True)
 class Request:
     """What to score. `participants`, `sequences` and `serials` of None are all that were rendered; `timesteps` is
-    `all`, timesteps and ranges (`0,5,10-20`), or `::N` for every N-th. `crf` of None scores PNGs as they are."""
+    `all`, timesteps and ranges (`0,5,10-20`), or `::N` for every N-th. `crf` of None scores PNGs as they are.
+    `pattern` and `crop` say how RENDERS is laid out, and which part of its frames to use, as for `pack`."""
 
     participants: Collection[str] | None = None
     sequences: Collection[str] | None = None
@@ -41,6 +52,8 @@ class Request:
     timesteps: str = "all"
     crf: int | None = None
     masked: bool = False
+    pattern: str | None = None
+    crop: Path | None = None
 
 
 @dataclass
@@ -120,6 +133,18 @@ def choose_timesteps(text: str, num_frames: int, path: str) -> tuple[int, ...]:
     return chosen
 
 
+@dataclass
+class _Candidates:
+    """What lies in RENDERS, by the names of the videos: what can be read, and what is wrong."""
+
+    sources: dict[str, Source] = field(default_factory=dict)
+    findings: dict[str, list[Finding]] = field(default_factory=lambda: defaultdict(list))
+    notes: list[str] = field(default_factory=list)
+
+    def __contains__(self, slot: VideoSlot) -> bool:
+        return _name(slot) in self.sources or _name(slot) in self.findings
+
+
 @contextmanager
 def find_jobs(benchmark: VideoBenchmark, renders: Path, folder: Path, request: Request) -> Iterator[Found]:
     """The videos of `renders` (a folder as `pack` reads it, or a zip) that can be scored with the data in
@@ -129,23 +154,33 @@ def find_jobs(benchmark: VideoBenchmark, renders: Path, folder: Path, request: R
     """
     slots = _wanted(benchmark, request)
     with ExitStack() as resources:
-        candidates = _candidates(renders, resources)
-        found = Found()
-        known = {slot.path for slot in training_slots(benchmark)}
-        hidden = [s for s in _hidden_slots(benchmark) if s.path not in known and candidates.get(_key(s.path))]
-        present = [slot for slot in slots if candidates.get(_key(slot.path))]
+        training = set(training_slots(benchmark))
+        others = [slot for slot in _hidden_slots(benchmark) if slot not in training]
+        known = [s for s in [*training_slots(benchmark), *others] if _is_of(s, request.participants, benchmark)]
+        if renders.is_dir():
+            candidates = _in_folder(benchmark, renders, known, request)
+        else:
+            candidates = _in_zip(renders, known, resources)
+        found = Found(notes=candidates.notes)
+        hidden = [slot for slot in others if slot in candidates]
+        present = [slot for slot in slots if slot in candidates]
         if not present:
             raise _nothing_to_score(benchmark, renders, hidden, slots)
         if hidden:
-            names = listing([slot.path.removesuffix(".mp4") for slot in hidden], 3)
-            found.notes.append(f"Not scored, because they are hidden: {names}")
+            found.notes.append(f"Not scored, because they are hidden: {listing([_name(s) for s in hidden], 3)}")
         if request.serials and request.sequences and request.participants:
             present = slots  # everything was named, so what is not there is missing
         for slot in present:
-            _add(found, benchmark, slot, candidates.get(_key(slot.path), []), folder, request)
-        if not found.jobs and not found.failed:
-            raise _nothing_to_score(benchmark, renders, hidden, slots)
+            _add(found, benchmark, slot, candidates, folder, request)
         yield found
+
+
+def _name(slot: VideoSlot) -> str:
+    return slot.path.removesuffix(".mp4")
+
+
+def _is_of(slot: VideoSlot, participants: Collection[str] | None, benchmark: VideoBenchmark) -> bool:
+    return not participants or slot.participant in {parse_participant(p, benchmark) for p in participants}
 
 
 def _hidden_slots(benchmark: VideoBenchmark) -> list[VideoSlot]:
@@ -158,28 +193,41 @@ def _hidden_slots(benchmark: VideoBenchmark) -> list[VideoSlot]:
     ]
 
 
-def _key(path: str) -> str:
-    return canonical(path).removesuffix(".mp4")
+def _in_folder(
+    benchmark: VideoBenchmark, folder: Path, slots: Sequence[VideoSlot], request: Request
+) -> _Candidates:
+    renders = Renders(benchmark, folder, Report(str(folder), benchmark.name, "full"))
+    with suppress(NothingFoundError):
+        find_videos(renders, slots, load_boxes(request.crop) if request.crop else {}, request.pattern)
+    found = _Candidates(notes=renders.report.notes)
+    for video in renders.videos:
+        found.sources[_name(video.slot)] = video if video.frames else FileMember(video.slot.path, video.path)
+    for finding in renders.report.findings:
+        name = (finding.path or "").removesuffix(".mp4")
+        found.findings[name].append(replace(finding, path=name))
+    return found
 
 
-def _candidates(renders: Path, resources: ExitStack) -> dict[str, list[Path | Member]]:
-    """Canonical name without .mp4 → folders of PNGs, and videos."""
-    found: dict[str, list[Path | Member]] = defaultdict(list)
-    if renders.is_dir():
-        for path in entries(renders, 3):
-            name = str(path.relative_to(renders))
-            found[_key(name)].append(path if path.is_dir() else FileMember(name, path))
-    elif zipfile.is_zipfile(renders):
-        archive = resources.enter_context(open_zip(renders))
-        if isinstance(archive, Finding):
-            raise UsageError(f"{renders}: {archive.message}", archive.hint)
-        members, flaws, _ = sort_members(archive)
-        for name, member in members.items():
-            if name not in flaws:
-                found["/".join(_key(name).split("/")[-3:])].append(member)
-    else:
-        what = "is neither a folder nor a zip" if renders.exists() else "does not exist"
-        raise UsageError(f"{renders} {what}.", "Give a folder that `nersemble pack` could read, or a zip.")
+def _in_zip(path: Path, slots: Sequence[VideoSlot], resources: ExitStack) -> _Candidates:
+    if not zipfile.is_zipfile(path):
+        what = "is neither a folder nor a zip" if path.exists() else "does not exist"
+        raise UsageError(f"{path} {what}.", "Give a folder that `nersemble pack` could read, or a zip.")
+    archive = resources.enter_context(open_zip(path))
+    if isinstance(archive, Finding):
+        raise UsageError(f"{path}: {archive.message}", archive.hint)
+    names = {canonical(slot.path): _name(slot) for slot in slots}
+    places: dict[str, list[Member]] = defaultdict(list)
+    members, flaws, _ = sort_members(archive)
+    for member_name, member in members.items():
+        name = names.get("/".join(canonical(member_name).split("/")[-3:]))
+        if name and member_name not in flaws:
+            places[name].append(member)
+    found = _Candidates()
+    for name, several in places.items():
+        found.sources[name] = several[0]
+        if len(several) > 1:
+            message = f"It could be any of {', '.join(member.path for member in several)}."
+            found.findings[name].append(Finding("duplicate_file", name, message, 1, len(several)))
     return found
 
 
@@ -204,7 +252,7 @@ def _add(
     found: Found,
     benchmark: VideoBenchmark,
     slot: VideoSlot,
-    candidates: Sequence[Path | Member],
+    candidates: _Candidates,
     folder: Path,
     request: Request,
 ) -> None:
@@ -221,21 +269,20 @@ def _add(
             hint = f"nersemble download {benchmark.name} {which}"
             found.failed[name] = [Finding("missing_file", name, message, expected=str(path), hint=hint)]
             return
-    if len(candidates) != 1:
-        code = "duplicate_file" if candidates else "missing_file"
-        places = ", ".join(str(c if isinstance(c, Path) else c.path) for c in candidates)
-        message = (
-            f"It could be any of {places}." if candidates else f"Neither {name}/*.png nor {name}.mp4 is there."
-        )
-        found.failed[name] = [Finding(code, name, message, expected=1, actual=len(candidates))]
+    findings = candidates.findings.get(name, [])
+    source = candidates.sources.get(name)
+    if source is None or any(f.code == "duplicate_file" for f in findings):
+        message = f"Neither {name}/*.png nor {name}.mp4 is there."
+        found.failed[name] = findings or [Finding("missing_file", name, message, expected=1, actual=0)]
         return
     job, findings = make_job(
         name,
-        candidates[0],
+        source,
         FileMember(str(truth), truth),
         None if alpha is None else FileMember(str(alpha), alpha),
         benchmark,
         request,
+        findings,
     )
     if job is None:
         found.failed[name] = findings
@@ -245,71 +292,88 @@ def _add(
 
 def make_job(
     name: str,
-    render: Path | Member,
-    truth: Path | Member,
+    render: Source,
+    truth: Source,
     alpha: Member | None,
     benchmark: VideoBenchmark,
     request: Request,
+    known: Sequence[Finding] = (),
 ) -> tuple[Job | None, list[Finding]]:
     """The job called `name`, or None and the findings that say why it cannot be scored.
 
-    A folder holds PNGs. The size and the number of frames of `truth` are those that `render` must have; from
-    `benchmark` come the frames per second and what else a video is checked for.
+    The size and the number of frames of `truth` are those that `render` must have; from `benchmark` come the
+    frames per second and what else a video is checked for. `known` are findings about the names of the files.
+    PNGs may be fewer than the frames if their numbers are the timesteps, and all that are asked for are there.
     """
-    findings: list[Finding] = []
-    true_source, true_size, num_frames = _open(name, truth, benchmark, None, findings)
-    if true_source is None or true_size is None or not num_frames:
-        return None, findings
-    fitting = replace(benchmark, width=true_size[0], height=true_size[1])
-    source, _, _ = _open(name, render, fitting, num_frames, findings)
-    if (
-        source is None
-        or any(f.code in _UNSCORABLE for f in findings)
-        or has_errors(f for f in findings if isinstance(source, VideoSource))
+    report = _check(name, truth, benchmark, None)
+    num_frames, width, height = report.num_frames, report.width, report.height
+    if not num_frames or width is None or height is None:
+        return None, [replace(f, path=name, message=f"Ground truth: {f.message}") for f in report.findings]
+    timesteps = choose_timesteps(request.timesteps, num_frames, name)
+    rendered = _rendered(render, num_frames) if isinstance(render, VideoSource) else None
+    is_part = rendered is not None and set(timesteps) <= set(rendered)
+    expected = len(rendered) if rendered is not None and is_part else num_frames
+    report = _check(name, render, replace(benchmark, width=width, height=height), expected)
+    findings = [f for f in known if not (is_part and f.code == "frame_gap")]
+    findings += [replace(f, path=name) for f in report.findings]
+    if rendered is not None and not is_part and (frames := _as_option(rendered, num_frames)):
+        hint = f"To score only what was rendered: --frames {frames}"
+        findings = [replace(f, hint=hint) if f.code == "wrong_frame_count" else f for f in findings]
+    if any(f.code in _UNSCORABLE for f in findings) or (
+        isinstance(render, VideoSource) and has_errors(f for f in findings)
     ):
         return None, findings
     job = Job(
-        name, source, true_source, alpha, num_frames, *true_size, benchmark.fps,
-        choose_timesteps(request.timesteps, num_frames, name), request.crf, tuple(findings),
+        name, render, truth, alpha, num_frames, width, height, benchmark.fps, timesteps, request.crf,
+        tuple(findings), rendered if is_part else None,
     )  # fmt: skip
     return job, findings
 
 
-def _open(
-    name: str, place: Path | Member, benchmark: VideoBenchmark, expected: int | None, findings: list[Finding]
-) -> tuple[Source | None, tuple[int, int] | None, int | None]:
-    """The source, its width and height, and its frames. `expected` of None is for the ground truth, which may have
-    any size; what is wrong is added to the findings."""
-    report: FramesReport | VideoReport
-    if isinstance(place, Path):
-        paths = frames_in(place, name, findings)
-        if not paths:
-            return None, None, None
-        source = VideoSource(VideoSlot(0, "", ""), place, paths)
-        report, _ = check_frames(benchmark, name, source, expected, NullProgress(), Cancel())
-        what: Source = source
-    else:
-        report = check_video(place, benchmark, expected, decode=False)
-        what = place
-    of_truth = expected is None
-    if of_truth and (report.width is None or not report.num_frames):
-        findings += [replace(f, path=name, message=f"Ground truth: {f.message}") for f in report.findings]
-        return None, None, None
-    if not of_truth:
-        findings += [replace(f, path=name) for f in report.findings]
-    size = None if report.width is None or report.height is None else (report.width, report.height)
-    return what, size, report.num_frames
+def _check(
+    name: str, source: Source, benchmark: VideoBenchmark, expected: int | None
+) -> FramesReport | VideoReport:
+    if isinstance(source, VideoSource):
+        return check_frames(benchmark, name, source, expected, NullProgress(), Cancel())[0]
+    return check_video(source, benchmark, expected, decode=False)
+
+
+def _rendered(source: VideoSource, num_frames: int) -> tuple[int, ...] | None:
+    """The timesteps that the names of some of a video's frames tell; None if it has all, or they cannot be
+    timesteps."""
+    numbers = tuple(int(n) for n in source.numbers if n == int(n) and 0 <= n < num_frames)
+    return numbers if len(numbers) == len(source.frames) < num_frames else None
+
+
+def _as_option(timesteps: Sequence[int], num_frames: int) -> str | None:
+    """The timesteps as `--frames` takes them; None if that would be long."""
+    step = timesteps[1] - timesteps[0] if len(timesteps) > 1 else num_frames
+    if tuple(timesteps) == tuple(range(0, num_frames, step)):
+        return f"::{step}"
+    runs: list[list[int]] = []
+    for t in timesteps:
+        if runs and t == runs[-1][-1] + 1:
+            runs[-1][1:] = [t]
+        else:
+            runs.append([t])
+    return ",".join("-".join(map(str, run)) for run in runs) if len(runs) <= _LONGEST_OPTION else None
 
 
 def pair_job(a: Path, b: Path, fps: Fraction, request: Request) -> Job:
     """The job for any two videos or folders of PNGs. Raises `NersembleError` if they cannot be compared."""
+    findings: list[Finding] = []
+    sources: list[Source] = []
     for path in (a, b):
         if not path.exists():
             raise UsageError(f"{path} does not exist.", "Give two videos, or folders of PNGs.")
-    places = [path if path.is_dir() else FileMember(str(path), path) for path in (a, b)]
-    job, findings = make_job(str(a), places[0], places[1], None, replace(NVS, fps=fps), request)
+        source = folder_source(path, str(path), findings) if path.is_dir() else FileMember(str(path), path)
+        if source is None:
+            raise NersembleError(f"{path} cannot be read: {' '.join(f.message for f in findings)}")
+        sources.append(source)
+    known = [finding for finding in findings if finding.path == str(a)]
+    job, findings = make_job(str(a), sources[0], sources[1], None, replace(NVS, fps=fps), request, known)
     if job is None:
-        errors = [f.message for f in findings]
+        errors = [f.message if not f.hint else f"{f.message} {f.hint}" for f in findings]
         raise NersembleError(f"{a} and {b} cannot be compared: {' '.join(errors)}")
     # That a video is not what the benchmark wants does not matter here.
     return replace(job, findings=())

@@ -2,159 +2,55 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from importlib import metadata
-from importlib.util import find_spec
-from pathlib import Path
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
-from nersemble_cli.core.errors import EncodingError, InvalidInputError, UsageError, unknown_name
+from nersemble_cli.core.errors import EncodingError, InvalidInputError
 from nersemble_cli.core.formats.png import on_white
 from nersemble_cli.core.platform import cpu_count
-from nersemble_cli.core.score import weights
 from nersemble_cli.core.score.cache import Entry, open_entry
-from nersemble_cli.core.score.document import METRICS, Score, VideoScore
-from nersemble_cli.core.score.lpips import Lpips, check_itself, choose_device, make_lpips
+from nersemble_cli.core.score.document import Score, VideoScore
+from nersemble_cli.core.score.faces import FACE_METRICS, NO_FACE
+from nersemble_cli.core.score.jod import SMALLEST, measure_jod, seconds_per_frame
 from nersemble_cli.core.score.metrics import (
-    BATCH,
-    IMAGE_METRICS,
     SMALLEST_MS_SSIM,
     SMALLEST_SSIM,
-    SSIM_BORDER,
     Image,
     image_metrics,
     is_dropped,
+    mean,
 )
+from nersemble_cli.core.score.plan import Plan, version
 from nersemble_cli.core.score.sources import Frame, Job, frames, read
 from nersemble_cli.core.submission.findings import Finding
 from nersemble_cli.core.threads import Cancel, NullProgress, Progress, in_threads
 
-PER_FRAME = (*IMAGE_METRICS, "lpips")
 SHIFTS = (-2, -1, 1, 2)
 _SHIFT_SAMPLES = 5
 _THUMB = 256  # pixels wide
 _CLEARLY = 0.8  # times the error without a shift
 _MOVES = 0.3  # 8-bit levels, root mean square: below that nothing moves
 _ESTIMATE_FRAMES = 2
-_COMES_WITH = {"akd_face": "akd"}
-
-
-@dataclass
-class Plan:
-    """How to score: the metrics that are computed, why others are not, and LPIPS with its weights."""
-
-    metrics: tuple[str, ...]
-    left_out: dict[str, str] = field(default_factory=dict)
-    device: str = "cpu"
-    lpips: Lpips | None = None
-    weights: weights.Weights | None = None
-    masked: bool = False
-    workers: int = 1
-    cache: Path | None = None
-
-    @property
-    def per_frame(self) -> tuple[str, ...]:
-        return tuple(name for name in self.metrics if name in PER_FRAME)
-
-    def conventions(self) -> dict[str, Any]:
-        """How the values were computed, for the document: equal for equal values."""
-        names = ["numpy", "opencv-python", "av", *(["torch"] if self.lpips else [])]
-        found: dict[str, Any] = {
-            "batch": BATCH,
-            "ssim_border": SSIM_BORDER,
-            "masked": self.masked,
-            "metrics": list(self.metrics),
-            "versions": {"nersemble": _version("nersemble-cli"), **{name: _version(name) for name in names}},
-            "python": platform.python_version(),
-        }
-        if self.weights:
-            found["lpips_weights_sha256"] = self.weights.sha256
-            found["device"] = self.device
-        return found
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "unknown"
-
-
-def parse_metrics(text: str | None) -> tuple[tuple[str, ...], bool]:
-    """The metrics that `--metrics` names, in the order in which they are shown, and whether each was named.
-
-    None is what can be computed without asking; `all` is everything. Raises `UsageError` for unknown ones.
-    """
-    if text is None:
-        return PER_FRAME, False
-    names = [name.strip().lower().replace("-", "_") for name in text.split(",") if name.strip()]
-    if names == ["all"]:
-        return METRICS, False
-    for name in names:
-        if name not in METRICS:
-            raise unknown_name("metric", name, ["all", *METRICS])
-    if not names:
-        raise UsageError("--metrics names none.", f"Valid: all, {', '.join(METRICS)}.")
-    return tuple(name for name in METRICS if name in names), True
-
-
-def make_plan(
-    metrics: str | None = None,
-    *,
-    masked: bool = False,
-    device: str = "auto",
-    weights_file: Path | None = None,
-    workers: int | None = None,
-    cache: Path | None = None,
-) -> Plan:
-    """What can be computed here of what is asked for. torch is loaded only if LPIPS can be.
-
-    Raises `UsageError` for unknown metrics or devices, `InvalidInputError` if the weights are not AlexNet's.
-    """
-    wanted, _ = parse_metrics(metrics)
-    if device not in ("auto", "cpu", "cuda"):
-        raise unknown_name("device", device, ("auto", "cpu", "cuda"))
-    plan = Plan((), masked=masked, workers=workers or cpu_count(), cache=cache)
-    if "lpips" in wanted:
-        found = weights.find(weights_file) if find_spec("torch") else None
-        if found is None:
-            plan.left_out["lpips"] = weights.why_not() or "AlexNet's weights are not here."
-        else:
-            plan.device = choose_device(device)
-            plan.weights = weights.load(found)
-            plan.lpips = make_lpips(plan.weights.arrays, plan.device)
-            weights.check_self_test(check_itself(plan.lpips), found)
-    for name in wanted:
-        if name not in PER_FRAME:
-            plan.left_out[name] = "nersemble does not compute it yet."
-    plan.metrics = tuple(name for name in wanted if name not in plan.left_out)
-    if not plan.metrics:
-        reasons = "\n".join(f"{name}: {reason}" for name, reason in plan.left_out.items())
-        raise UsageError("None of the metrics can be computed here.", reasons)
-    return plan
 
 
 def new_score(benchmark: str, crf: int | None, plan: Plan) -> Score:
     return Score(benchmark, crf, plan.conventions(), left_out=dict(plan.left_out))
 
 
-def _key(name: str, plan: Plan) -> str:
-    """What a frame's value is called in the cache."""
-    return f"lpips {plan.weights.sha256}" if name == "lpips" and plan.weights else name
-
-
 def _needed(entry: Entry, job: Job, plan: Plan) -> list[int]:
     """The timesteps of which a value is not known."""
-    wanted = [_key(name, plan) for name in plan.per_frame if _applies(name, job)]
+    wanted = [plan.key(name) for name in plan.per_frame if _applies(name, job)]
     return [
         t
         for t in job.timesteps
@@ -168,20 +64,27 @@ def _applies(name: str, job: Job) -> bool:
     return bool(min(job.width, job.height) >= smallest.get(name, 1))
 
 
-def compute(frame: Frame, job: Job, plan: Plan) -> dict[str, float] | None:
-    """The values of one frame under their names in the cache; None if it does not count."""
+def compute(frame: Frame, job: Job, plan: Plan) -> dict[str, float | None] | None:
+    """The values of one frame under their names in the cache, None for one without a face; None if the frame does
+    not count."""
     if is_dropped(frame.truth):
         return None
     wanted = [name for name in plan.per_frame if _applies(name, job)]
-    values = image_metrics(frame.render, frame.truth, wanted, frame.matte)
+    values: dict[str, float | None] = dict(image_metrics(frame.render, frame.truth, wanted, frame.matte))
     if plan.lpips and "lpips" in wanted:
-        a, b = (_on_white(image, frame.matte) for image in (frame.render, frame.truth))
-        values[_key("lpips", plan)] = plan.lpips(a, b)
+        values[plan.key("lpips")] = plan.lpips(*_on_white(frame))
+    if plan.faces:
+        found = plan.faces(*_on_white(frame))
+        values.update({plan.key(name): found[name] for name in wanted if name in FACE_METRICS})
     return values
 
 
-def _on_white(image: Image, matte: NDArray[Any] | None) -> Image:
-    return image if matte is None else on_white(image, (matte[..., None] * 255).round().astype(np.uint8))
+def _on_white(frame: Frame) -> tuple[Image, Image]:
+    """The render and the truth; with a matte, what it leaves of them on white."""
+    if frame.matte is None:
+        return frame.render, frame.truth
+    alpha = (frame.matte[..., None] * 255).round().astype(np.uint8)
+    return on_white(frame.render, alpha), on_white(frame.truth, alpha)
 
 
 def score_video(job: Job, plan: Plan, progress: Progress, entry: Entry) -> VideoScore:
@@ -202,7 +105,7 @@ def score_video(job: Job, plan: Plan, progress: Progress, entry: Entry) -> Video
 
     todo = set(needed)
 
-    def work(frame: Frame, cancel: Cancel) -> dict[str, float] | None:
+    def work(frame: Frame, cancel: Cancel) -> dict[str, float | None] | None:
         return compute(frame, job, plan)
 
     try:
@@ -233,14 +136,29 @@ def _result(job: Job, plan: Plan, entry: Entry) -> VideoScore:
         for name in names:
             if name == "ssim_cropped" and "ssim" not in plan.per_frame:
                 continue
-            value = known.get(_key(name, plan))
+            value = known.get(plan.key(name))
             if value is not None:
                 row[name] = math.inf if name == "psnr" and known["mse"] == 0 else value
         video.frames.append(row)
+    for name in plan.per_frame:
+        if name in FACE_METRICS and video.frames:
+            values = [row[name] for row in video.frames if name in row]
+            video.whole[name] = mean(values) if values else NO_FACE
+            if len(values) < len(video.frames):
+                video.notes.append(
+                    f"{job.path}: {name}: {len(video.frames) - len(values)} of {len(video.frames)} frames do not"
+                    " count, as a face was not found in both images."
+                )
     if entry.shift:
         video.notes.append(
             f"{job.path}: frame t of the render matches frame t{entry.shift:+d} of the ground truth better than"
             " frame t. Are the timesteps off by one, or is a frame missing at the start?"
+        )
+    if job.rendered is not None:
+        encoded = "" if job.crf is None else "; they were encoded as if they followed each other"
+        video.notes.append(
+            f"{job.path}: {len(job.rendered)} of {job.num_frames} frames were rendered, at the timesteps in their"
+            f" names{encoded}."
         )
     too_small = [name for name in plan.per_frame if not _applies(name, job)]
     if too_small:
@@ -282,26 +200,83 @@ def _find_shift(job: Job, thumbs: dict[int, NDArray[Any]]) -> int:
     return best if better.all() else 0
 
 
-def frames_to_do(jobs: Sequence[Job], plan: Plan) -> list[tuple[Job, int]]:
-    """How many frames of each video are still to be computed."""
-    return [(job, len(_needed(open_entry(job, plan.cache), job, plan))) for job in jobs]
+def _jod_fps(job: Job) -> Fraction | None:
+    """The frame rate of the timesteps that are scored; None if they are not evenly spaced."""
+    steps = {later - earlier for earlier, later in pairwise(job.timesteps)} or {1}
+    return job.fps / steps.pop() if len(steps) == 1 else None
 
 
-def estimate_seconds(jobs: Sequence[tuple[Job, int]], plan: Plan) -> float:
-    """How long the metrics of these numbers of frames will take, measured on two frames of each size."""
-    speeds: dict[tuple[int, int], float] = {}
+def _jod_key(job: Job) -> str:
+    timesteps = hashlib.sha256(repr(tuple(job.timesteps)).encode()).hexdigest()
+    return f"jod {version('pyfvvdp')} {timesteps}"
+
+
+def _add_jod(video: VideoScore, job: Job, plan: Plan, entry: Entry, progress: Progress) -> None:
+    """Adds the JOD of a video, known or computed."""
+    fps, key = _jod_fps(job), _jod_key(job)
+    if fps is None or min(job.width, job.height) < SMALLEST:
+        why = "its timesteps are not evenly spaced" if fps is None else f"{job.width}×{job.height} is too small"
+        video.notes.append(f"{job.path}: JOD was left out, as {why}.")
+    elif key not in entry.whole:
+
+        def pairs() -> Generator[tuple[Image, Image], None, None]:
+            with closing(frames(job, job.timesteps)) as source:
+                for frame in source:
+                    yield _on_white(frame)
+                    progress.advance()
+
+        with closing(pairs()) as stream:
+            entry.whole[key] = measure_jod(stream, len(job.timesteps), fps, plan.device)
+        entry.save()
+    else:
+        progress.advance(len(job.timesteps))
+    if key in entry.whole:
+        video.whole["jod"] = entry.whole[key]
+
+
+@dataclass(frozen=True)
+class Todo:
+    """How many frames of a video are still to be computed, for metrics of frames and for JOD."""
+
+    job: Job
+    num_frames: int
+    num_jod_frames: int
+
+
+def what_to_do(jobs: Sequence[Job], plan: Plan) -> list[Todo]:
+    """What is not in the cache."""
+    todo = []
+    for job in jobs:
+        entry = open_entry(job, plan.cache)
+        jod = plan.has_jod and _jod_fps(job) is not None and _jod_key(job) not in entry.whole
+        todo.append(Todo(job, len(_needed(entry, job, plan)), len(job.timesteps) if jod else 0))
+    return todo
+
+
+def estimate_seconds(todo: Sequence[Todo], plan: Plan) -> float:
+    """How long that will take, measured on a few frames of each size."""
+    speeds: dict[tuple[int, int, bool], float] = {}
     total = 0.0
-    for job, n in jobs:
-        size = (job.width, job.height)
-        if n and size not in speeds:
-            times = []
-            for image in read(job.truth, list(job.timesteps[:_ESTIMATE_FRAMES]), job):
-                begun = time.perf_counter()
-                compute(Frame(0, image[:, ::-1].copy(), image, None), job, plan)
-                times.append(time.perf_counter() - begun)
-            speeds[size] = min(times)  # the first one pays for what is loaded
-        total += n * speeds.get(size, 0) / max(1, min(plan.workers, cpu_count()))
+    for what in todo:
+        for n, is_jod in ((what.num_frames, False), (what.num_jod_frames, True)):
+            size = (what.job.width, what.job.height, is_jod)
+            if n and size not in speeds:
+                speeds[size] = _seconds_per_frame(what.job, plan, is_jod)
+            total += n * speeds.get(size, 0)
     return total
+
+
+def _seconds_per_frame(job: Job, plan: Plan, is_jod: bool) -> float:
+    times = []
+    for image in read(job.truth, list(job.timesteps[:_ESTIMATE_FRAMES]), job):
+        other = image[:, ::-1].copy()
+        if is_jod:
+            return seconds_per_frame(other, image, _jod_fps(job) or job.fps, plan.device)
+        begun = time.perf_counter()
+        compute(Frame(0, other, image, None), job, plan)
+        times.append(time.perf_counter() - begun)
+    # The first frame pays for what is loaded.
+    return min(times) / min(plan.workers, cpu_count())
 
 
 @contextmanager
@@ -321,25 +296,33 @@ def _torch_threads(plan: Plan) -> Iterator[None]:
 
 
 def run(score: Score, jobs: Sequence[Job], plan: Plan, progress: Progress | None = None) -> None:
-    """Scores videos one after the other into `score`, whose `videos` has those that are done at any time.
+    """Scores videos one after the other into `score`, whose `videos` has those that are done at any time. JOD
+    comes last, because it takes the longest.
 
     A video that turns out to be damaged goes to `failed`, and the others go on. An interrupt leaves the video that
     was being scored in `videos` too, as far as it came, and goes on.
     """
     progress = progress or NullProgress()
     entries = {job.path: open_entry(job, plan.cache) for job in jobs}
+    scored: list[tuple[Job, VideoScore]] = []
     progress.start("Scoring", sum(len(job.timesteps) for job in jobs), "frames")
-    with _torch_threads(plan):
-        for job in jobs:
-            entry = entries[job.path]
-            try:
-                score.videos.append(score_video(job, plan, progress, entry))
-            except (InvalidInputError, EncodingError, OSError, av.FFmpegError) as error:
-                finding = Finding("damaged_video", job.path, str(error).splitlines()[0])
-                score.failed[job.path] = [finding.as_json()]
-            except (KeyboardInterrupt, SystemExit):
-                score.incomplete = True
-                partial = _result(job, plan, entry)
-                if partial.frames:
-                    score.videos.append(partial)
-                raise
+    try:
+        with _torch_threads(plan):
+            for job in jobs:
+                try:
+                    scored.append((job, score_video(job, plan, progress, entries[job.path])))
+                    score.videos.append(scored[-1][1])
+                except (InvalidInputError, EncodingError, OSError, av.FFmpegError) as error:
+                    finding = Finding("damaged_video", job.path, str(error).splitlines()[0])
+                    score.failed[job.path] = [finding.as_json()]
+                except (KeyboardInterrupt, SystemExit):
+                    partial = _result(job, plan, entries[job.path])
+                    score.videos += [partial] if partial.frames else []
+                    raise
+        if plan.has_jod:
+            progress.start("JOD", sum(len(job.timesteps) for job, _ in scored), "frames")
+            for job, video in scored:
+                _add_jod(video, job, plan, entries[job.path], progress)
+    except (KeyboardInterrupt, SystemExit):
+        score.incomplete = True
+        raise

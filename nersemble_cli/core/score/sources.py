@@ -28,10 +28,12 @@ Source = VideoSource | Member
 
 @dataclass(frozen=True)
 class Job:
-    """A video to be scored, called `path`. `alpha` is the alpha map, if it is wanted. `timesteps` are the frames
-    that
-    count, of `num_frames`; `width` and `height` are in pixels. `crf` is None if a render is not to be encoded
-    first."""
+    """A video to be scored, called `path`.
+
+    `alpha` is the alpha map, if it is wanted. `timesteps` are the frames that count, of `num_frames`; `width` and
+    `height` are in pixels. `crf` is None if a render is not to be encoded first. `rendered` are the timesteps of
+    the render's PNGs; None means all of them.
+    """
 
     path: str
     render: Source
@@ -44,6 +46,7 @@ class Job:
     timesteps: Sequence[int]
     crf: int | None
     findings: tuple[Finding, ...] = field(default=())
+    rendered: tuple[int, ...] | None = None
 
     @property
     def codec(self) -> str:
@@ -121,7 +124,8 @@ def read(source: Source, wanted: Sequence[int], job: Job, crf: int | None = None
 def frames(job: Job, timesteps: Sequence[int]) -> Generator[Frame, None, None]:
     """The frames of both videos at these timesteps, one after the other. Raises `InvalidInputError`."""
     assert all(a < b for a, b in pairwise(timesteps))
-    render = read(job.render, timesteps, job, job.crf)
+    places = timesteps if job.rendered is None else [job.rendered.index(t) for t in timesteps]
+    render = read(job.render, places, job, job.crf)
     truth = read(job.truth, timesteps, job)
     mattes: Iterator[Matte | None] = (None for _ in timesteps)
     if job.alpha is not None:

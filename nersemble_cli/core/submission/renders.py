@@ -7,6 +7,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 
@@ -50,6 +51,10 @@ _PUNCTUATION = re.compile(r"[^a-z0-9/]")
 _STANDARD_DEPTH = 3  # participant / sequence / camera
 
 
+class NothingFoundError(UsageError):
+    """A folder holds nothing that can be taken for a render."""
+
+
 @dataclass(frozen=True)
 class FramesReport:
     """What a folder of frames will become: a video of `width` × `height` pixels with `num_frames` frames."""
@@ -65,14 +70,15 @@ class FramesReport:
 class VideoSource:
     """Where the frames of a video come from.
 
-    `frames` are PNG files in order, below the folder `path`. If it is empty, `path` is an encoded video. `box` is
-    the part of each PNG to use; None means all of it.
+    `frames` are PNG files in order, below the folder `path`, and `numbers` those in their names. If there are
+    none, `path` is an encoded video. `box` is the part of each PNG to use; None means all of it.
     """
 
     slot: VideoSlot
     path: Path
     frames: tuple[Path, ...] = ()
     box: Box | None = None
+    numbers: tuple[Decimal, ...] = ()
 
     def read(self, number: int) -> NDArray[np.uint8]:
         """Reads frame `number` from its PNG as (height, width, 3) uint8 RGB, cropped to `box`.
@@ -143,13 +149,37 @@ def scan(
         report.frame_counts_from = counts.sources
         report.notes += counts.notes
         slots = benchmark.slots if slots is None else slots
-        found = _read_layout(renders, slots, pattern) if pattern else _find_videos(renders, slots)
-        renders.videos += _sources(renders, slots, found, boxes or {})
+        find_videos(renders, slots, boxes, pattern)
+        report.findings += _missing(renders, slots)
         _check_videos(renders, benchmark, counts, progress)
     elif isinstance(benchmark, MeshBenchmark):
         _scan_meshes(renders, benchmark, pattern, progress)
     report.sort()
     return renders
+
+
+def find_videos(
+    renders: Renders,
+    slots: Sequence[VideoSlot],
+    boxes: Mapping[str, Box] | None = None,
+    pattern: str | None = None,
+) -> None:
+    """Adds the videos of `slots` that are in the folder, and findings about those that cannot be read from it.
+
+    Arguments as for `scan`; what the files contain is not looked at. Raises `UsageError` as `scan` does.
+    """
+    found = _read_layout(renders, slots, pattern) if pattern else _find_videos(renders, slots)
+    renders.videos += _sources(renders, slots, found, boxes or {})
+
+
+def _missing(renders: Renders, slots: Sequence[VideoSlot]) -> Iterable[Finding]:
+    """The findings that videos are not there, unless there is one that says more."""
+    known = {video.slot.path for video in renders.videos} | {finding.path for finding in renders.report.findings}
+    for slot in slots:
+        if slot.path not in known:
+            where = slot.path.removesuffix(".mp4")
+            message = f"Neither {where}/*.png nor {where}.mp4 is in {renders.folder}."
+            yield Finding("missing_file", slot.path, message, expected=f"{where}/*.png")
 
 
 def _example(benchmark: Benchmark) -> str:
@@ -199,7 +229,7 @@ def _wrong_task(renders: Renders) -> UsageError | None:
         if other is not benchmark and _has_any(other, folder):
             return UsageError(
                 f"{folder} holds renders for {other.name}, not for {benchmark.name}.",
-                f"Use: nersemble pack {other.name} {folder} …",
+                f"Use {other.name} instead of {benchmark.name}.",
             )
     return None
 
@@ -215,7 +245,7 @@ def _explain_nothing_found(renders: Renders) -> UsageError:
     found = f"It holds {listing(top)}." if top else "It is empty."
     example = PATTERN_HELP if isinstance(benchmark, VideoBenchmark) else MESH_PATTERN_HELP
     found += f" Another layout can be described. {example}"
-    return UsageError(
+    return NothingFoundError(
         f"Nothing in {folder} belongs to {benchmark.submission}. {found}",
         f"Expected {_example(benchmark)}",
     )
@@ -372,14 +402,9 @@ def _sources(
 ) -> Iterable[VideoSource]:
     """The source of every video that has just one."""
     report = renders.report
-    explained = {finding.path for finding in report.findings}
     for slot in slots:
         candidates = found.get(slot, [])
-        if not candidates and slot.path not in explained:
-            where = slot.path.removesuffix(".mp4")
-            message = f"Neither {where}/*.png nor {where}.mp4 is in {renders.folder}."
-            report.findings.append(Finding("missing_file", slot.path, message, expected=f"{where}/*.png"))
-        elif len(candidates) > 1:
+        if len(candidates) > 1:
             message = f"It could be any of {', '.join(str(path) for path, _ in candidates)}."
             report.findings.append(
                 Finding("duplicate_file", slot.path, message, 1, len(candidates), hint="Keep one of them.")
@@ -387,11 +412,9 @@ def _sources(
         elif candidates:
             path, pngs = candidates[0]
             if path.is_dir():
-                frames = _in_order(pngs, slot.path, report.findings) if pngs else ()
-                if not pngs:
-                    report.findings.append(_no_png(slot.path, path, entries(path, 1)))
-                if frames:
-                    yield VideoSource(slot, path, frames, boxes.get(slot.serial))
+                source = _frames_source(slot, path, pngs, slot.path, report.findings)
+                if source:
+                    yield replace(source, box=boxes.get(slot.serial))
             else:
                 renders.files[slot.path] = path
                 yield VideoSource(slot, path)
@@ -424,14 +447,39 @@ def pngs_in(folder: Path) -> list[Path]:
     return [path for path in entries(folder, 1) if path.suffix.lower() == ".png" and path.is_file()]
 
 
-def frames_in(folder: Path, name: str, findings: list[Finding]) -> tuple[Path, ...]:
+def folder_source(folder: Path, name: str, findings: list[Finding]) -> VideoSource | None:
     """The PNGs of a folder in the order of their numbers. What is wrong with their names is added to `findings`,
     as findings about the video `name`."""
     pngs = {path.stem: path for path in pngs_in(folder)}
+    return _frames_source(VideoSlot(0, "", ""), folder, pngs, name, findings)
+
+
+def _frames_source(
+    slot: VideoSlot, folder: Path, pngs: Mapping[str, Path], name: str, findings: list[Finding]
+) -> VideoSource | None:
+    """The PNGs in the order of the numbers in their names (the keys); None if they have no order."""
     if not pngs:
         findings.append(_no_png(name, folder, entries(folder, 1)))
-        return ()
-    return _in_order(pngs, name, findings)
+        return None
+    labels = [label for label in pngs if has_number(label)]
+    without = [path.name for label, path in pngs.items() if label not in labels]
+    if without:
+        message = f"{len(without)} PNGs have no number in their names: {listing(without)}."
+        findings.append(Finding("unnumbered_frame", name, message, "00000.png", without[0]))
+    if not labels:
+        return None
+    try:
+        ordered = order_frames(labels)
+    except InvalidInputError as error:
+        code = "ambiguous_order" if isinstance(error, AmbiguousOrderError) else "duplicate_frame"
+        findings.append(Finding(code, name, error.message, "one number per frame", labels[:3]))
+        return None
+    if ordered.missing:
+        first, last, n = int(ordered.numbers[0]), int(ordered.numbers[-1]), len(ordered.missing)
+        message = f"Between {first} and {last}, {n} numbers are missing: {listing(ordered.missing)}."
+        findings.append(Finding("frame_gap", name, message, expected=len(labels) + n, actual=len(labels)))
+    frames = tuple(pngs[labels[i]] for i in ordered.order)
+    return VideoSource(slot, folder, frames, numbers=ordered.numbers)
 
 
 def _no_png(name: str, folder: Path, files: Iterable[Path]) -> Finding:
@@ -439,28 +487,6 @@ def _no_png(name: str, folder: Path, files: Iterable[Path]) -> Finding:
     found = ", ".join(f"{n} {suffix}" for suffix, n in others.items()) or "no other images either"
     hint = "Write frames as PNG, which is lossless." if others else ""
     return Finding("missing_file", name, f"{folder} holds no PNG ({found}).", expected="*.png", hint=hint)
-
-
-def _in_order(pngs: Mapping[str, Path], name: str, findings: list[Finding]) -> tuple[Path, ...]:
-    """The PNGs in the order of the numbers in their names (the keys)."""
-    labels = [label for label in pngs if has_number(label)]
-    without = [path.name for label, path in pngs.items() if label not in labels]
-    if without:
-        message = f"{len(without)} PNGs have no number in their names: {listing(without)}."
-        findings.append(Finding("unnumbered_frame", name, message, "00000.png", without[0]))
-    if not labels:
-        return ()
-    try:
-        ordered = order_frames(labels)
-    except InvalidInputError as error:
-        code = "ambiguous_order" if isinstance(error, AmbiguousOrderError) else "duplicate_frame"
-        findings.append(Finding(code, name, error.message, "one number per frame", labels[:3]))
-        return ()
-    if ordered.missing:
-        first, last, n = int(ordered.numbers[0]), int(ordered.numbers[-1]), len(ordered.missing)
-        message = f"Between {first} and {last}, {n} numbers are missing: {listing(ordered.missing)}."
-        findings.append(Finding("frame_gap", name, message, expected=len(labels) + n, actual=len(labels)))
-    return tuple(pngs[labels[i]] for i in ordered.order)
 
 
 def check_frames(

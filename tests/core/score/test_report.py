@@ -11,8 +11,9 @@ import pytest
 from nersemble_cli.core.errors import UsageError
 from nersemble_cli.core.score.document import NOTICE, Score, VideoScore
 from nersemble_cli.core.score.jobs import Request, pair_job
+from nersemble_cli.core.score.plan import make_plan
 from nersemble_cli.core.score.report import error_map, make_page, number, worst_frames, write_video
-from nersemble_cli.core.score.run import make_plan, new_score, run
+from nersemble_cli.core.score.run import new_score, run
 from nersemble_cli.core.score.sources import Job
 from nersemble_cli.core.video.reader import VideoReader
 from tests.core.score.test_run import write

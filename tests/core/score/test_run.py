@@ -15,7 +15,8 @@ from nersemble_cli.core.score import run as running
 from nersemble_cli.core.score.document import Score, VideoScore, dumps, load, merge, to_csv
 from nersemble_cli.core.score.jobs import Request, choose_timesteps, pair_job
 from nersemble_cli.core.score.metrics import image_metrics, summarise
-from nersemble_cli.core.score.run import make_plan, new_score, run
+from nersemble_cli.core.score.plan import make_plan
+from nersemble_cli.core.score.run import new_score, run
 from nersemble_cli.core.score.sources import frames
 from nersemble_cli.core.video.encode import encode_video
 from nersemble_cli.core.video.pixels import to_rgb
