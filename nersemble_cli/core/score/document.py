@@ -22,6 +22,9 @@ METRICS = ("psnr", "ssim", "ms_ssim", "lpips", "jod", "mse", "akd", "akd_face", 
 """Every metric, in the order in which they are shown."""
 LOWER_IS_BETTER = frozenset({"lpips", "mse", "akd", "akd_face"})
 OF_FRAMES = ("mse", "psnr", "ssim", "ssim_cropped", "ms_ssim", "lpips")
+"""What every frame has, and what is averaged by batches."""
+OF_FACES = ("akd", "akd_face", "csim")
+"""What a frame has in which a face was found."""
 SCHEMA_VERSION = 1
 KIND = "local_estimate"
 _PART = "part"
@@ -45,7 +48,7 @@ class VideoScore:
 
     def summary(self) -> tuple[dict[str, float], dict[str, float]]:
         """The metrics by batches of 16 frames, as visage averages, and their means over frames."""
-        batches, means = summarise([{k: v for k, v in row.items() if k != "timestep"} for row in self.frames])
+        batches, means = summarise([{k: v for k, v in row.items() if k in OF_FRAMES} for row in self.frames])
         return _ordered({**batches, **self.whole}), _ordered(means)
 
     def worst(self) -> dict[str, float] | None:
@@ -218,7 +221,7 @@ def merge(parts: Sequence[Score]) -> Score:
 def to_csv(videos: Iterable[VideoScore]) -> str:
     """A line for each frame: path, timestep, and its metrics."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, ["path", "timestep", *OF_FRAMES], lineterminator="\n")
+    writer = csv.DictWriter(text, ["path", "timestep", *OF_FRAMES, *OF_FACES], lineterminator="\n")
     writer.writeheader()
     for video in videos:
         writer.writerows({"path": video.path, **row} for row in video.frames)

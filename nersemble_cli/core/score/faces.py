@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from importlib.util import find_spec
@@ -24,7 +25,6 @@ from nersemble_cli.core.score.metrics import Image
 from nersemble_cli.core.score.weights import hub_path
 
 VARIABLE = "NERSEMBLE_VISAGE_PYTHON"
-FACE_METRICS = ("akd", "akd_face", "csim")
 NO_FACE = -1.0
 """The value of a video in which no frame has a face in both images."""
 _HOW = f"name the Python of an environment with visage 0.2.18 by --visage-python or {VARIABLE}"
@@ -70,8 +70,12 @@ def why_not(metric: str, python: Path | None) -> str | None:
     """Why a metric cannot be computed, as far as can be told without starting visage."""
     if python is None:
         return f"visage is not installed: {_HOW}."
-    missing = [f"{path} (from {url})" for path, url in weight_files(metric).items() if not path.is_file()]
-    return f"visage's weights are missing: {', '.join(missing)}." if missing else None
+    missing: dict[str, list[str]] = defaultdict(list)
+    for path, url in weight_files(metric).items():
+        if not path.is_file():
+            missing[url].append(str(path))
+    files = "; ".join(f"{' and '.join(paths)} (from {url})" for url, paths in missing.items())
+    return f"visage's weights are missing: {files}." if files else None
 
 
 def weights_hash(metric: str) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 from nersemble_cli.core.errors import NersembleError, UsageError, unknown_name
 from nersemble_cli.core.platform import cpu_count
 from nersemble_cli.core.score import faces, jod, weights
-from nersemble_cli.core.score.document import METRICS
-from nersemble_cli.core.score.faces import FACE_METRICS, Faces
+from nersemble_cli.core.score.document import METRICS, OF_FACES
+from nersemble_cli.core.score.faces import Faces
 from nersemble_cli.core.score.lpips import Lpips, check_itself, choose_device, make_lpips
 from nersemble_cli.core.score.metrics import BATCH, IMAGE_METRICS, SSIM_BORDER
 
@@ -38,7 +38,7 @@ class Plan:
 
     @property
     def per_frame(self) -> tuple[str, ...]:
-        return tuple(name for name in self.metrics if name in (*PER_FRAME, *FACE_METRICS))
+        return tuple(name for name in self.metrics if name in (*PER_FRAME, *OF_FACES))
 
     @property
     def has_jod(self) -> bool:
@@ -125,7 +125,7 @@ def make_plan(
             plan.left_out["jod"] = reason
         else:
             plan.device = choose_device(device)
-    _add_faces(plan, [name for name in wanted if name in FACE_METRICS], visage_python)
+    _add_faces(plan, [name for name in wanted if name in OF_FACES], visage_python)
     plan.metrics = tuple(name for name in wanted if name not in plan.left_out)
     if not plan.metrics:
         plan.close()

@@ -20,8 +20,8 @@ from nersemble_cli.core.errors import EncodingError, InvalidInputError
 from nersemble_cli.core.formats.png import on_white
 from nersemble_cli.core.platform import cpu_count
 from nersemble_cli.core.score.cache import Entry, open_entry
-from nersemble_cli.core.score.document import Score, VideoScore
-from nersemble_cli.core.score.faces import FACE_METRICS, NO_FACE
+from nersemble_cli.core.score.document import OF_FACES, Score, VideoScore
+from nersemble_cli.core.score.faces import NO_FACE
 from nersemble_cli.core.score.jod import SMALLEST, measure_jod, seconds_per_frame
 from nersemble_cli.core.score.metrics import (
     SMALLEST_MS_SSIM,
@@ -75,7 +75,7 @@ def compute(frame: Frame, job: Job, plan: Plan) -> dict[str, float | None] | Non
         values[plan.key("lpips")] = plan.lpips(*_on_white(frame))
     if plan.faces:
         found = plan.faces(*_on_white(frame))
-        values.update({plan.key(name): found[name] for name in wanted if name in FACE_METRICS})
+        values.update({plan.key(name): found[name] for name in wanted if name in OF_FACES})
     return values
 
 
@@ -141,7 +141,7 @@ def _result(job: Job, plan: Plan, entry: Entry) -> VideoScore:
                 row[name] = math.inf if name == "psnr" and known["mse"] == 0 else value
         video.frames.append(row)
     for name in plan.per_frame:
-        if name in FACE_METRICS and video.frames:
+        if name in OF_FACES and video.frames:
             values = [row[name] for row in video.frames if name in row]
             video.whole[name] = mean(values) if values else NO_FACE
             if len(values) < len(video.frames):

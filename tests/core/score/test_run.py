@@ -236,9 +236,9 @@ def test_the_mean_is_over_videos_not_over_frames() -> None:
 def test_the_table_of_frames_has_a_line_each() -> None:
     lines = to_csv([video_score("a", 0.25, 0.5)]).splitlines()
     assert lines == [
-        "path,timestep,mse,psnr,ssim,ssim_cropped,ms_ssim,lpips",
-        "a,0,0.25,,0.75,,,",
-        "a,1,0.5,,0.5,,,",
+        "path,timestep,mse,psnr,ssim,ssim_cropped,ms_ssim,lpips,akd,akd_face,csim",
+        "a,0,0.25,,0.75,,,,,,",
+        "a,1,0.5,,0.5,,,,,,",
     ]
 
 
