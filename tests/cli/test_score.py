@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nersemble_cli.core.benchmarks import NVS
-from nersemble_cli.core.formats.png import encode_png
+from nersemble_cli.core.formats.png import encode_png, read_rgb
 from nersemble_cli.core.score.document import NOTICE
 from nersemble_cli.core.synthetic.benchmark import render_frames
 from tests.conftest import Run
@@ -278,3 +278,78 @@ def test_meshes_are_measured_against_scans(run: Run, tmp_path: Path) -> None:
     assert set(ways) == {"rigid", "similarity"}
     assert ways["rigid"]["l2_mm"] == pytest.approx(0, abs=0.01)
     assert ways["rigid"]["recall"]["1"] == 1
+
+
+def copy_frames(renders: Path, target: Path, name: str, step: int = 1) -> Path:
+    """Every `step`-th frame of `SERIAL`, called `name` with its timestep in it."""
+    for t, frame in enumerate(sorted((renders / "388" / "GLASSES" / f"cam_{SERIAL}").iterdir())):
+        if t % step == 0:
+            place = target / name.format(t=t)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(frame.read_bytes())
+    return target
+
+
+def means(run: Run, *arguments: str | Path) -> dict[str, float]:
+    result = run("score", "nvs", *arguments, "--json", *BASE)
+    assert result.status == 0, result.err
+    found: dict[str, float] = json.loads(result.out)["mean"]
+    return found
+
+
+def test_renders_may_lie_as_they_may_for_pack(run: Run, synthetic: Path, renders: Path, tmp_path: Path) -> None:
+    expected = means(run, renders, "-f", synthetic, "-c", SERIAL)
+    flat = copy_frames(renders, tmp_path / "flat", f"388/GLASSES/{{t:05d}}_{SERIAL}.png")
+    assert means(run, flat, "-f", synthetic) == expected
+    trainer = copy_frames(renders, tmp_path / "trainer", f"out/388/cam_{SERIAL}-GLASSES/test/{{t}}.png")
+    pattern = "out/{participant}/cam_{serial}-{sequence}/test/{frame}.png"
+    assert means(run, trainer, "-f", synthetic, "--pattern", pattern) == expected
+    result = run("score", "nvs", trainer, "-f", synthetic, "--pattern", "{frame}.png")
+    assert result.status == 2
+    assert "{frame}.png" in result.err
+
+
+def test_padded_renders_are_cut_as_pack_cuts_them(
+    run: Run, synthetic: Path, renders: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "padded" / "388" / "GLASSES" / f"cam_{SERIAL}"
+    place.mkdir(parents=True)
+    for frame in (renders / "388" / "GLASSES" / f"cam_{SERIAL}").iterdir():
+        rgb = read_rgb(frame)
+        (place / frame.name).write_bytes(encode_png(np.pad(rgb, ((2, 4), (6, 0), (0, 0)), constant_values=9)))
+    height, width = rgb.shape[:2]
+    box = {"padded_width": width + 6, "padded_height": height + 6, "left": 6, "top": 2,
+           "width": width, "height": height}  # fmt: skip
+    crop = tmp_path / "crop.json"
+    crop.write_text(json.dumps({"cameras": {SERIAL: box}}))
+    expected = means(run, renders, "-f", synthetic, "-c", SERIAL)
+    assert means(run, tmp_path / "padded", "-f", synthetic, "--crop", crop) == expected
+    assert run("score", "nvs", tmp_path / "padded", "-f", synthetic).status == 1
+
+
+def test_a_part_of_the_frames_is_scored_at_the_timesteps_in_their_names(
+    run: Run, synthetic: Path, renders: Path, tmp_path: Path
+) -> None:
+    part = copy_frames(renders, tmp_path / "part", f"388/GLASSES/cam_{SERIAL}/{{t:05d}}.png", step=3)
+    expected = means(run, renders, "-f", synthetic, "-c", SERIAL, "--frames", "::3")
+    assert means(run, part, "-f", synthetic, "--frames", "::3") == expected
+    assert means(run, part, "-f", synthetic, "--frames", "3,9") == means(
+        run, renders, "-f", synthetic, "-c", SERIAL, "--frames", "3,9"
+    )
+    for wanted in ("all", "::2"):
+        result = run("score", "nvs", part, "-f", synthetic, "--frames", wanted)
+        assert result.status == 1
+        assert "--frames ::3" in result.out
+
+
+def test_a_part_that_is_numbered_on_is_not_guessed(
+    run: Run, synthetic: Path, renders: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "388" / "GLASSES" / f"cam_{SERIAL}"
+    place.mkdir(parents=True)
+    source = renders / "388" / "GLASSES" / f"cam_{SERIAL}"
+    for i, t in enumerate(range(0, RECIPE.n_frames, 3)):
+        (place / f"{i:05d}.png").write_bytes((source / f"{t:05d}.png").read_bytes())
+    result = run("score", "nvs", tmp_path, "-f", synthetic, "--frames", "::3")
+    assert result.status == 1
+    assert f"{RECIPE.n_frames}" in result.out

@@ -22,6 +22,20 @@ needs_pyfvvdp = pytest.mark.skipif(
 )
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Frames are so small that threads would only wait for each other."""
+    if find_spec("torch") is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def whole(render: Video, truth: Video, fps: float) -> float:
     """JOD as visage takes it, of videos that lie in memory."""
     metric = jod.make_metric(heatmap="threshold")
