@@ -413,7 +413,7 @@ def test_a_sheet_of_a_folder(run: Run, flame_model: Path, tmp_path: Path, monkey
     monkeypatch.setenv("HOME", str(tmp_path))
     arguments = ("visualize", "submission", tmp_path / "renders", "-o", tmp_path / "sheet.html")
     without = run(*arguments)
-    assert without.status == 0 and "flame2023.pkl" in without.err, without.err
+    assert without.status == 0 and "flame2023.pkl" in without.err and "not a submission yet" in without.err
     document = (tmp_path / "sheet.html").read_text("utf-8")
     assert '<path class="head"' in document and "FLAME tracking over it" not in document
     assert "training view of EXP-1-head" in document

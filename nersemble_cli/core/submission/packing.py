@@ -123,7 +123,7 @@ def pack(
             compare=(lambda _: comparison) if comparison else None,
         )  # fmt: skip
         report.submission = str(zip_path)
-        report.notes += renders.report.notes
+        report.notes = list(dict.fromkeys([*renders.report.notes, *report.notes]))
         # Of what is wrong with names, nothing is left in the zip.
         report.findings += [finding for finding in renders.report.findings if finding.code == "frame_gap"]
         if allow_incomplete:

@@ -27,13 +27,14 @@ from nersemble_cli.core.video.reader import DAMAGE, VideoReader, open_video, rea
 @dataclass
 class Opened:
     """A submission: its report, and by their names in it its files, what films each video that can be opened, and
-    how many frames each video has."""
+    how many frames each video has. Renders in a folder are not packed."""
 
     report: Report
     benchmark: Benchmark | None = None
     films: dict[str, Film] = field(default_factory=dict)
     files: dict[str, Member] = field(default_factory=dict)
     lengths: dict[str, int | None] = field(default_factory=dict)
+    is_packed: bool = True
 
 
 @contextmanager
@@ -72,7 +73,7 @@ def _open_folder(path: Path, folder: Path | None, progress: Progress) -> Opened:
     if isinstance(benchmark, VideoBenchmark):
         counts = frame_counts(benchmark, settings.existing_folder(folder), settings.find_url())
     renders = scan(benchmark, path, counts, progress)
-    opened = Opened(renders.report, benchmark, lengths=renders.lengths)
+    opened = Opened(renders.report, benchmark, lengths=renders.lengths, is_packed=False)
     opened.files = renders.members
     for source in renders.videos:
         name = source.slot.path

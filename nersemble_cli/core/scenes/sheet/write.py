@@ -22,6 +22,10 @@ from nersemble_cli.core.scenes.sheet.videos import video_entries
 from nersemble_cli.core.threads import NullProgress, Progress
 
 _TRUTH = "The held-out images are on the server only: how close your renders come to them cannot be seen here."
+_NOT_PACKED = (
+    "These are renders, not a submission yet. `nersemble pack` also compares them with the training data that you"
+    " have."
+)
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,8 @@ def make_sheet(title: str, opened: Opened, folder: Path | None, flame_model: Pat
         sheet.unknown.append(_TRUTH)
     elif isinstance(opened.benchmark, MeshBenchmark):
         sheet.entries, sheet.unknown = mesh_entries(opened, opened.benchmark, folder)
+    if not opened.is_packed:
+        sheet.unknown.append(_NOT_PACKED)
     shown = {id(finding) for entry in sheet.entries for finding in entry.findings}
     sheet.others = [finding for finding in opened.report.findings if id(finding) not in shown]
     sheet.sort()
