@@ -92,8 +92,9 @@ def _as_error(error: Exception) -> NersembleError:
     """What a user is told of an exception that is not our own."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         module = error.name.partition(".")[0]
-        line = install_command("flame") if module == "torch" else f"pip install {PACKAGES.get(module, module)}"
-        return UsageError(f"This needs the Python package {module}, which is not installed.", line)
+        package = PACKAGES.get(module, module)
+        line = install_command("flame") if module == "torch" else f"pip install {package}"
+        return UsageError(f"This needs the Python package {package}, which is not installed.", line)
     if isinstance(error, OSError):
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             hint = "Free some space, or write to another disk. Nothing incomplete was left behind."

@@ -71,14 +71,19 @@ def test_help_shows_neither_types_of_flags_nor_braces(run: Run) -> None:
         )
 
 
-def test_a_missing_library_is_not_a_bug(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("module", "package"), [("cv2.foo", "opencv-python"), ("vtkmodules.vtkRenderingCore", "vtk")]
+)
+def test_a_missing_library_is_not_a_bug(
+    module: str, package: str, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise ModuleNotFoundError("No module named 'cv2.foo'", name="cv2.foo")
+        raise ModuleNotFoundError(f"No module named '{module}'", name=module)
 
     monkeypatch.setattr("nersemble_cli.core.submission.validation.validate_submission", fail)
     result = run("validate", "x.zip")
     assert result.status == 2
-    assert "cv2, which is not installed" in result.err and "pip install opencv-python" in result.err
+    assert f"{package}, which is not installed" in result.err and f"pip install {package}" in result.err
 
 
 # Any terminal

@@ -32,6 +32,7 @@ from nersemble_cli.core.scenes.drawing import (
     add_splats,
     axes_of,
     font_size,
+    hide_labels_in_the_way,
     look_from,
     open_plotter,
     quiet,
@@ -328,6 +329,7 @@ def turntable_frames(plotter: pv.Plotter, n_frames: int) -> Iterator[NDArray[np.
         look_from(plotter, view)
         if has_bar:
             add_scale_bar(plotter, view)
+        hide_labels_in_the_way(plotter, view)
         yield take_picture(plotter)
 
 

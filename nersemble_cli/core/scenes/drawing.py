@@ -30,6 +30,7 @@ from nersemble_cli.core.scenes.geometry import (
     place_labels,
     round_length,
     sample_frustums,
+    visible_labels,
 )
 
 if TYPE_CHECKING:
@@ -269,14 +270,8 @@ def add_rig(plotter: pv.Plotter, stage: Stage, hold_out: Sequence[str], view: Vi
     n_hold_out = sum(serial in hold_out for serial in serials)
     groups = (("training", len(serials) - n_hold_out, train_color), ("hold-out", n_hold_out, HOLD_OUT_COLOR))
     legend = {f"{n} {kind} camera{'s' if n > 1 else ''}": color for kind, n, color in groups if n}
-    reserved = [
-        [0, view.height - 2.5 * font, 0.45 * view.width, view.height],  # the caption
-        [0.68 * view.width, view.height - 3.5 * font, view.width, view.height],  # the scale bar
-        [view.width - 15 * font, 0, view.width, (1 + 1.6 * len(legend)) * font],
-    ]
-    places = place_labels(
-        corners[:, 0], corners[:, 1:].mean(1), serials, view, font, obstacles, np.array(reserved)
-    )
+    reserved = _reserved(view, len(legend))
+    places = place_labels(corners[:, 0], corners[:, 1:].mean(1), serials, view, font, obstacles, reserved)
     for serial, points, place in zip(serials, corners, places, strict=True):
         is_hold_out = serial in hold_out
         # The rays are thinner than the frame, as they cross the images.
@@ -295,6 +290,38 @@ def add_rig(plotter: pv.Plotter, stage: Stage, hold_out: Sequence[str], view: Vi
     add_scale_bar(plotter, view)
     for i, (text, color) in enumerate(legend.items()):
         _add_text(plotter, f"legend {i}", text, color, view, right=True, row=i)
+
+
+def _reserved(view: View, legend_rows: int) -> NDArray[np.float64]:
+    """(3, 4) the boxes of pixels of what belongs to the picture: caption, scale bar and legend."""
+    font = font_size(view)
+    return np.array(
+        [
+            [0, view.height - 2.5 * font, 0.45 * view.width, view.height],
+            [0.68 * view.width, view.height - 3.5 * font, view.width, view.height],
+            [view.width - 15 * font, 0, view.width, (1 + 1.6 * legend_rows) * font],
+        ]
+    )
+
+
+def hide_labels_in_the_way(plotter: pv.Plotter, view: View) -> None:
+    """Shows only those labels of cameras that cover neither a nearer one nor caption, scale bar and legend.
+
+    They were placed for one view, and are seen from another.
+    """
+    actors = plotter.renderers[0].actors
+    labels: list[Any] = [
+        actor for name, actor in actors.items() if name.startswith("label") and name != "label scale bar"
+    ]
+    if not labels:
+        return
+    places = np.array([actor.GetPosition() for actor in labels])
+    texts = [actor.GetInput() for actor in labels]
+    reserved = _reserved(view, sum(name.startswith("legend") for name in actors))
+    size = labels[0].GetTextProperty().GetFontSize()
+    shown = visible_labels(places, texts, view, size, reserved)
+    for actor, is_shown in zip(labels, shown, strict=True):
+        actor.SetVisibility(bool(is_shown))
 
 
 def add_scale_bar(plotter: pv.Plotter, view: View, unit: str = "m") -> None:

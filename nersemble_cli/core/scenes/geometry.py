@@ -343,6 +343,23 @@ def place_labels(
     return unproject_pixels(found, depth, *camera)
 
 
+def visible_labels(
+    places: NDArray[Any], texts: Sequence[str], view: View, font_size: int, reserved: NDArray[Any] | None = None
+) -> NDArray[np.bool_]:
+    """(N,) which of the labels with their centres at (N, 3) world points to show in a view, such that none covers
+    another or the `reserved` (K, 4) boxes of pixels (left, top, right, bottom): the nearest come first."""
+    pixels, depth = project_points(np.asarray(places, np.float64), *view.as_camera())
+    half = np.array([[len(text) * _DIGIT * font_size, _LINE * font_size] for text in texts]) / 2
+    boxes = np.concatenate([pixels - half, pixels + half], axis=1)
+    taken = np.empty((0, 4)) if reserved is None else np.asarray(reserved, np.float64)
+    visible = np.zeros(len(texts), bool)
+    for i in np.argsort(depth):
+        visible[i] = depth[i] > 0 and not _overlap(boxes[i : i + 1], taken).any()
+        if visible[i]:
+            taken = np.vstack([taken, boxes[i]])
+    return visible
+
+
 def _overlap(boxes: NDArray[Any], others: NDArray[Any], gap: float = 0) -> NDArray[Any]:
     """(N,) the area that each of (N, 4) boxes shares with (M, 4) others, which are `gap` larger on each side."""
     low = np.maximum(boxes[:, None, :2], others[None, :, :2] - gap)

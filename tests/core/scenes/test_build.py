@@ -62,6 +62,7 @@ from nersemble_cli.core.scenes.geometry import (
     splat_radii,
     swept_points,
     thin_out,
+    visible_labels,
 )
 from nersemble_cli.core.scenes.overlay import DOT_COLOR, draw_mesh, draw_vertices, enlarge, shrink
 from nersemble_cli.core.synthetic.benchmark import write_pcd
@@ -709,6 +710,34 @@ def test_a_turn_shows_all_sides_and_cuts_nothing(nvs: NVSDataManager) -> None:
             assert min(side.min() for side in sides) > 200
             assert picture.min() < 100
         assert min(np.abs(pictures[0].astype(int) - other).mean() for other in pictures[1:]) > 1
+
+
+@pytest.mark.usefixtures("drawing")
+def test_labels_do_not_overlap_anywhere_in_a_turn(nvs: NVSDataManager) -> None:
+    plotter = cameras_scene(nvs, "GLASSES", 0, PictureOptions(400, 300, "white"))
+    n_shown = []
+    for _ in turntable_frames(plotter, 10):
+        labels = [
+            actor
+            for name, actor in plotter.renderers[0].actors.items()
+            if name.startswith("label 22") and actor.GetVisibility()
+        ]
+        places = np.array([actor.GetPosition() for actor in labels])
+        pixels = project_points(places, *view_of(plotter).as_camera()).pixels
+        font = labels[0].GetTextProperty().GetFontSize()
+        overlapping = (np.abs(pixels[:, None] - pixels) < np.array([9 * 0.56 * font, font])).all(-1)
+        assert overlapping.sum() == len(labels)  # each with itself
+        n_shown.append(len(labels))
+    plotter.close()
+    assert min(n_shown) >= 6 and len(set(n_shown)) > 1
+
+
+def test_nearer_label_hides_the_one_behind_it() -> None:
+    view = View(np.array([0.0, 0, 2]), np.zeros(3), np.array([0.0, 1, 0]), 400, 300)
+    places = np.array([[0.0, 0, 0], [0, 0.001, 0.5], [0.3, 0, 0], [0, 0, 3]])
+    assert visible_labels(places, ["222200037"] * 4, view, 12).tolist() == [False, True, True, False]
+    corner = np.array([[200.0, 0, 400, 300]])
+    assert visible_labels(places[2:3], ["1"], view, 12, corner).tolist() == [False]
 
 
 # For other programs
