@@ -89,7 +89,7 @@ def _root(
 
 
 def _as_error(error: Exception) -> NersembleError:
-    """What a user is told of an exception that is not our own."""
+    """The error that users see for an exception that is not ours."""
     if isinstance(error, ModuleNotFoundError) and error.name:
         module = error.name.partition(".")[0]
         package = PACKAGES.get(module, module)

@@ -101,7 +101,7 @@ def show_findings(output: Output, findings: list[Finding]) -> None:
         for hint in list(hints)[:SHOWN_HINTS]:
             output.print(f"→ {hint}", indent=2)
         if len(hints) > SHOWN_HINTS:
-            output.print("→ and likewise for the others (--json lists all)", indent=2)
+            output.print("→ and similarly for the others (--json lists all)", indent=2)
 
 
 def tally(n_errors: int, n_warnings: int) -> str:

@@ -156,7 +156,7 @@ def _show(overview: Overview, verified: bool, out: Output) -> None:
         out.print(f"… and {len(named) - SHOWN_FILES:,} more (--json lists them all)")
     if verified:
         checked = sum(len(group.present) for group in overview.groups)
-        others = f", {checked - overview.n_hashed:,} not fetched by nersemble checked for being whole"
+        others = f", {checked - overview.n_hashed:,} not fetched by nersemble checked for completeness"
         out.print(
             f"Verified {count(overview.n_hashed, 'file')} by sha256"
             f"{others if checked > overview.n_hashed else ''}: "

@@ -28,7 +28,9 @@ def view(
     participant: Annotated[
         str | None,
         typer.Argument(
-            metavar="PARTICIPANT", help="Whom to show first.", show_default="the first one in the folder"
+            metavar="PARTICIPANT",
+            help="The participant to show first.",
+            show_default="the first one in the folder",
         ),
     ] = None,
     sequence: Annotated[

@@ -456,7 +456,7 @@ def _open_data(participant: str, benchmark: VideoBenchmark, folder: Path | None)
         raise MissingFileError(
             f"Nothing of participant {number} is in {target}.",
             f"Fetch it with: nersemble download {benchmark.name} -p {number}{named}\n"
-            "If it lies elsewhere, name the folder: -f FOLDER",
+            "If it is elsewhere, name the folder: -f FOLDER",
         )
     return open_data(benchmark, place, number)
 

@@ -397,7 +397,7 @@ def parse_participant(value: str | int, benchmark: Benchmark) -> int:
 
 
 def choose(kind: str, wanted: Iterable[T], valid: Sequence[T]) -> tuple[T, ...]:
-    """`wanted` in the order of `valid`; all of `valid` if nothing is wanted. `UsageError` for a stranger."""
+    """`wanted` in the order of `valid`; all of `valid` if it is empty. Raises `UsageError` for unknown names."""
     chosen = set()
     for value in wanted:
         if value not in valid:
@@ -418,7 +418,7 @@ def files(
 
     A filter of None lets everything pass, but for `assets`: then it is what a download fetches by default.
     What has no sequence or no camera passes every filter for them. `timesteps` says of which timesteps of a
-    sequence point clouds are meant: the first one unless told.
+    sequence point clouds are meant: by default only the first.
     """
     for participant in benchmark.participants:
         if participants is not None and participant not in participants:

@@ -1,4 +1,4 @@
-"""What can go wrong, as the user is told it: what was found and expected, and what to do next."""
+"""Errors as users see them: what was found, what was expected, and what to do next."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# Files opened with os.open are text files on Windows unless told.
+# By default, os.open opens text files on Windows.
 OPEN_AS_BYTES: int = getattr(os, "O_BINARY", 0)
 CAN_REMOVE_OPEN_FILES = os.name != "nt"
 _SHARED_MEMORY = Path("/dev/shm")

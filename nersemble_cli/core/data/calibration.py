@@ -86,7 +86,7 @@ class CameraMatrices(NamedTuple):
 def read_calibration(path: Path) -> dict[str, CameraMatrices]:
     """The finite matrices in a `camera_params.json` by serial, whatever transform or camera they stand for.
 
-    Raises `InvalidInputError` if it has not the benchmark's form; FileNotFoundError if it is missing.
+    Raises `InvalidInputError` if its form is not the benchmark's; FileNotFoundError if it is missing.
     """
     try:
         document = read_json(path.read_bytes())

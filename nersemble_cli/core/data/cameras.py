@@ -53,7 +53,7 @@ def rescale_intrinsics(
 ) -> NDArray[Any]:
     """(…, 3, 3) intrinsics for images resized by `scale_x` (and `scale_y`, else the same).
 
-    `pixel_center` is where the first pixel's centre lies: 0 for OpenCV's convention, in which the image begins
+    `pixel_center` is where the first pixel's centre is: 0 for OpenCV's convention, in which the image begins
     at -0.5; 0.5 if it begins at 0, so that the principal point is simply multiplied.
     """
     scale = np.array([scale_x, scale_x if scale_y is None else scale_y], dtype=intrinsics.dtype)

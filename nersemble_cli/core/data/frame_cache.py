@@ -1,7 +1,7 @@
 """Decoded frames kept as files, so that training can read them in any order without decoding videos again.
 
 Every frame is one file: it is there or not, whole or not at all, and any process can read it, however the
-processes were started. A cache in memory is the same on a file system that lies in memory.
+processes were started. A cache in memory is the same on a file system in memory.
 """
 
 from __future__ import annotations

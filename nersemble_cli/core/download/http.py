@@ -374,7 +374,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _problem(error: Exception, proxy: str | None) -> TransferError:
-    """What is told of an exception of the HTTP libraries, by the types among its causes."""
+    """The reason to report for an exception of the HTTP libraries, by the types among its causes."""
     import requests
     from urllib3 import exceptions
 

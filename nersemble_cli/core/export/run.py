@@ -132,7 +132,7 @@ def run_export(
 
 
 def crop_record(rig: Mapping[str, Camera]) -> bytes:
-    """Where in a camera's padded image the benchmark's lies, in pixels. `submission.crop` reads it."""
+    """Where the benchmark's image is in a camera's padded one, in pixels. `submission.crop` reads it."""
     boxes = {}
     for serial, camera in rig.items():
         pad = camera.padding

@@ -32,7 +32,7 @@ _WHERE = (
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """Landmarks on a mesh: `faces` (…) the triangles they lie in, `barycentric` (…, 3) where in them."""
+    """Landmarks on a mesh: `faces` (…) the triangles they are in, `barycentric` (…, 3) where in them."""
 
     faces: NDArray[np.int64]
     barycentric: NDArray[np.float64]
@@ -45,7 +45,7 @@ class FlameModel:
     `v_template` (V, 3), `shapedirs` (V, 3, 400: 300 shape, then 100 expression), `posedirs` (V, 3, 36),
     `joint_regressor` (5, V), `weights` (V, 5), all float64; `parents` the parent of each of the five joints,
     -1 for the first; `faces` (F, 3) int64. `static` (51,) and `dynamic` (79, 17) embeddings of the landmarks,
-    None if their files do not lie beside the model.
+    None if their files are not beside the model.
     """
 
     v_template: NDArray[np.float64]
@@ -74,7 +74,7 @@ def unpickle(file: BinaryIO, path: Path) -> Any:
 def load_flame_model(path: str | Path | None = None) -> FlameModel:
     """The FLAME 2023 model at `path`, else at NERSEMBLE_FLAME_MODEL, else `~/.cache/FLAME/flame2023.pkl`.
 
-    Landmark embeddings are loaded if they lie beside it. The last model is remembered. Raises `MissingFileError`
+    Landmark embeddings are loaded if they are beside it. The last model is remembered. Raises `MissingFileError`
     if there is none, `InvalidInputError` if the file is refused, damaged, or not FLAME with a jaw; warns
     (UserWarning) if its name is that of another FLAME model.
     """

@@ -76,12 +76,12 @@ class FlameProvider:
             return np.flatnonzero(wanted), False
         if wanted.ndim > 1 or (wanted.size and wanted.dtype.kind not in "iu"):
             raise UsageError(
-                f"{wanted.dtype} {wanted.shape} are no timesteps.",
+                f"{wanted.dtype} {wanted.shape} are not timesteps.",
                 "Give an integer, a slice or a list of integers.",
             )
-        strangers = wanted[(wanted < 0) | (wanted >= n)]
-        if strangers.size:
-            raise UsageError(f"The tracking has no timestep {strangers.flat[0]}.", f"It has {n}: 0 to {n - 1}.")
+        unknown = wanted[(wanted < 0) | (wanted >= n)]
+        if unknown.size:
+            raise UsageError(f"The tracking has no timestep {unknown.flat[0]}.", f"It has {n}: 0 to {n - 1}.")
         return np.atleast_1d(wanted).astype(np.int64), wanted.ndim == 0
 
     def _parameters(self, timesteps: NDArray[np.int64]) -> Iterator[Tensor]:

@@ -11,7 +11,7 @@ from nersemble_cli.core.errors import InvalidInputError
 def parse_json(data: bytes) -> Any:
     """A JSON document in UTF-8, with or without a byte order mark.
 
-    Raises `InvalidInputError` whose message goes on after the file's name ("is not JSON: …").
+    Raises `InvalidInputError` whose message follows the file's name ("is not JSON: …").
     """
     try:
         return json.loads(data.decode("utf-8-sig"))

@@ -38,7 +38,7 @@ _LOOKS_RIGHT: dict[str, Callable[[bytes], bool]] = {
 def check_head(name: str, head: bytes) -> None:
     """Compares the first `HEAD_SIZE` bytes of a file (fewer if it is shorter) with the type its name promises.
 
-    Raises `InvalidInputError` whose message goes on after the file's name: "is an HTML page, …".
+    Raises `InvalidInputError` whose message follows the file's name: "is an HTML page, …".
     """
     suffix = Path(name).suffix
     if suffix not in _LOOKS_RIGHT or _LOOKS_RIGHT[suffix](head):
@@ -53,7 +53,7 @@ def check_head(name: str, head: bytes) -> None:
 def check_file(file: BinaryIO, name: str) -> None:
     """Reads as much of an open file as shows whether it is whole and of the type that `name` ends with.
 
-    Raises `InvalidInputError` whose message goes on after the file's name ("is cut short …"), OSError if it
+    Raises `InvalidInputError` whose message follows the file's name ("is cut short …"), OSError if it
     cannot be read.
     """
     suffix = Path(name).suffix

@@ -89,7 +89,7 @@ def cameras_scene(
     With them come the serials, the world's axes, a scale bar in metres, and the person: the timestep's point
     cloud, else the tracked FLAME mesh, else an ellipsoid of a head's size where the cameras look.
 
-    `note` is told what is missing. Raises `MissingFileError` without a calibration, and `UsageError` for a
+    `note` is called with what is missing. Raises `MissingFileError` without a calibration, and `UsageError` for a
     sequence or a timestep that does not exist.
     """
     options = options or PictureOptions()
@@ -197,7 +197,7 @@ def _load_points(
 
 
 def _without_outliers(points: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float64]]:
-    """The points without the few that lie far out, and the middle (3,) of the rest."""
+    """The points without the few outliers, and the middle (3,) of the rest."""
     low, high = np.percentile(points, [_OUTLIERS, 100 - _OUTLIERS], axis=0)
     middle, half = (low + high) / 2, (high - low) / 2 * _AROUND
     return points[(np.abs(points - middle) <= half).all(1)], middle

@@ -240,7 +240,7 @@ def thin_out(points: NDArray[Any], pixel: float) -> NDArray[np.int64]:
 
 
 def splat_radii(points: NDArray[Any]) -> NDArray[np.float32]:
-    """(N,) float32 radii in metres with which discs at (N, 3) points close the surface that the points lie on.
+    """(N,) float32 radii in metres with which discs at (N, 3) points close the surface through the points.
 
     A disc is as large as the points around it are sparse, so that neither is the back of the surface seen through
     gaps nor is detail lost where the points are dense.

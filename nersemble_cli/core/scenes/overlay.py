@@ -67,7 +67,7 @@ def draw_vertices(
     faces_camera = ((center - vertices) * normals).sum(-1) > 0
     pixels = project_points(vertices[faces_camera], world_2_cam, intrinsics).pixels
     height, width = image.shape[:2]
-    # NaN is behind the camera, and what lies far outside would not fit into OpenCV's integers.
+    # NaN is behind the camera, and what is far outside would not fit into OpenCV's integers.
     inside = ((pixels > -1) & (pixels < [width, height])).all(-1)
     drawn: NDArray[np.uint8] = image.copy()
     radius = max(1.0, _DOT * max(height, width))

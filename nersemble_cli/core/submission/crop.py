@@ -18,7 +18,7 @@ _HINT = "Name the crop.json that `nersemble export` wrote."
 
 @dataclass(frozen=True)
 class Box:
-    """Where in a padded image the benchmark's image lies, in pixels."""
+    """Where the benchmark's image is in a padded one, in pixels."""
 
     padded_width: int
     padded_height: int

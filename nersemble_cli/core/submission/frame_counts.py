@@ -30,8 +30,8 @@ class FrameCounts:
     """Expected numbers of frames.
 
     `counts` has them per (participant, sequence). A participant without counts may have a `totals` entry,
-    the sum over its test sequences. `sources` says where they come from, for people to read, `notes` what was
-    tried in vain.
+    the sum over its test sequences. `sources` says where they come from, for people to read, `notes` which
+    sources failed.
     """
 
     counts: Mapping[Sequence, int]

@@ -1,4 +1,4 @@
-"""Which video each file of a folder belongs to, whatever the folder is laid out like."""
+"""Which video each file of a folder belongs to, whatever the layout of the folder."""
 
 from __future__ import annotations
 

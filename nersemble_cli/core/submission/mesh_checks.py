@@ -210,7 +210,7 @@ def _check_landmark_file(
 
 def check_landmarks(path: str, landmarks: NDArray[np.float64], mesh: Mesh | None) -> list[Finding]:
     """Whether NoW landmarks (7, 3) are finite, on the mesh (in whose space they are), and in the right order."""
-    # What is larger than any space cannot be reckoned with.
+    # Larger coordinates would overflow in what follows.
     bad = np.flatnonzero(~(np.abs(landmarks) < LARGEST_COORDINATE).all(axis=1))
     if len(bad):
         message = f"Landmarks {', '.join(str(i + 1) for i in bad)} are NaN, infinite or too large."

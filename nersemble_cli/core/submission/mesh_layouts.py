@@ -1,4 +1,4 @@
-"""Which mesh or landmarks each file of a folder is, whatever the folder is laid out like."""
+"""Which mesh or landmarks each file of a folder is, whatever the layout of the folder."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def read_mesh_pattern(folder: Path, pattern: str, slots: Iterable[MeshSlot]) -> 
     """The meshes below `folder` whose paths fit `pattern`: `{participant}`, `{sequence}`, `{timestep}`, `{serial}`
     and `{kind}` (posed or neutral) stand for what they say, `*` for anything in a name and `**` for any folders.
 
-    Landmarks are files that fit, too, or lie beside their mesh as `landmarks_{kind}.npy` or under its name. Raises
+    Landmarks are files that fit, too, or are beside their mesh as `landmarks_{kind}.npy` or under its name. Raises
     `UsageError` if the pattern is malformed, or does not tell the meshes apart.
     """
     words = Words(list(slots))

@@ -270,7 +270,7 @@ def _other_cameras(folder: Path, benchmark: VideoBenchmark) -> UsageError | None
 
 
 def _too_deep(folder: Path, benchmark: Benchmark) -> UsageError | None:
-    """The error for a folder that lies inside the one to use."""
+    """The error for a folder inside the one to use."""
     for above, parent in enumerate(folder.resolve().parents[:3], 1):
         if isinstance(benchmark, VideoBenchmark):
             found = [layout.template for layout in find_layouts(folder, benchmark.slots, above)]

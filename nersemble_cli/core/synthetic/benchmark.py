@@ -71,7 +71,7 @@ def make_tracking(participant: int, sequence: str, n_frames: int) -> FlameTracki
     t = 2 * np.pi * np.arange(n_frames)[:, None] / _PERIOD
 
     def swing(size: Sequence[float]) -> NDArray[np.float64]:
-        """(T, n) smooth motions, as large as told."""
+        """(T, n) smooth motions of these amplitudes."""
         n = len(size)
         phase, pace = rng.uniform(0, 2 * np.pi, n), rng.integers(1, 3, n)
         moved: NDArray[np.float64] = np.sin(pace * t + phase) * size

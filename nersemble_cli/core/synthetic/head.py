@@ -59,7 +59,7 @@ def _face_landmarks() -> list[tuple[float, float]]:
 def _bump(
     points: NDArray[np.float64], center: tuple[float, float], width: tuple[float, float]
 ) -> NDArray[np.float64]:
-    """(V,) a smooth hill of height 1 on the front, at (x, y) and as wide as told, metres."""
+    """(V,) a smooth hill of height 1 on the front, at (x, y) of this width, metres."""
     squares = ((points[:, :2] - center) / width) ** 2
     front = 1 / (1 + np.exp(-points[:, 2] / 0.01))
     hill: NDArray[np.float64] = np.exp(-squares.sum(1)) * front

@@ -70,7 +70,7 @@ class FrameCache:
 
     `get` never waits: it gives the wanted frame, else the nearest one that is there. The key frames come first, so
     that a jump shows something at once. Beyond `capacity` bytes, frames far from the playhead go.
-    `on_error` is told once for each video that cannot be read; the others go on.
+    `on_error` is called once for each video that cannot be read; the others go on.
     """
 
     def __init__(

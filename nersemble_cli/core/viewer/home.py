@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _FIELD_OF_VIEW = 1.0  # radians, from top to bottom
 _ASPECT = 0.9  # width : height of the narrowest window in which everything is seen from `position`
-_RAISED = 0.27  # by so much of the distance is everything higher on a phone, whose lower half has the controls
+_RAISED = 0.27  # of the distance: on a phone everything moves up, as the controls cover the lower half
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Home:
     up: NDArray[np.float64]
 
     def use(self, server: viser.ViserServer) -> None:
-        """Starts new clients here, and brings those that are connected."""
+        """Starts new clients here, and moves connected ones here."""
         camera = server.initial_camera
         camera.position, camera.look_at, camera.up = self.position, self.target, self.up
         for client in server.get_clients().values():

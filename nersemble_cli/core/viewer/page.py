@@ -285,5 +285,5 @@ def _with_opacity(image: Image, opacity: float) -> Image:
 
 
 def _depth_of(stage: Stage, pose: Any) -> float:
-    """How far in front of a camera lies what the rig looks at, in metres."""
+    """How far the point that the rig looks at is in front of a camera, in metres."""
     return max(0.1, float((stage.rig.target - pose[:3, 3]) @ pose[:3, 2]))

@@ -52,7 +52,7 @@ _LABEL_OUTWARD = 0.06  # metres behind the camera
 class Stage:
     """The nodes of one sequence in viser's scene. World coordinates in metres, as the benchmark's.
 
-    `note(text)` is told what a person should know: what is missing and which command fetches it, what is damaged.
+    `note(text)` is called with what is missing and which command fetches it, and with what is damaged.
     `renders` are the user's frames by camera.
     """
 
@@ -119,7 +119,7 @@ class Stage:
             try:
                 return source.read(0, sys.maxsize).shape[:2]
             except NersembleError:
-                continue  # it is told of when it is played
+                continue  # reported when it is played
         return self._data.benchmark.height, self._data.benchmark.width
 
     def _tell_broken(self, name: str, reason: str) -> None:
