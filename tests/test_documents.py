@@ -165,6 +165,18 @@ def test_shell_lines_run(name: str, server: FaultServer, workplace: Path) -> Non
         assert done.returncode == 0, f"{name}: {line}: {done.stdout}{done.stderr}"
 
 
+@pytest.mark.parametrize("name", [name for name in with_blocks("shell") if name.startswith("docs/train-")])
+def test_trainers_are_started_as_the_export_says(name: str, workplace: Path) -> None:
+    for line in shell_lines(name):
+        out = workplace / "demo" / line.split()[4]
+        command = [str(workplace / "bin" / "nersemble"), *line.split()[1:]]
+        subprocess.run(command, cwd=workplace / "demo", check=True, timeout=300, capture_output=True)
+        readme = (out / "README.md").read_text("utf-8")
+        for start in blocks("text", TEXTS[name]):
+            shown = start.splitlines()[-1]
+            assert re.sub(rf"(\.\./)*{out.name}\b", str(out.resolve()), shown) in readme
+
+
 def view(line: str, place: Path, environment: dict[str, str]) -> int:
     """Runs the viewer until it has told its address, and ends it as a user does."""
     pytest.importorskip("viser")

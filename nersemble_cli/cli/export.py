@@ -329,8 +329,8 @@ def _show(output: Output, done: Exported) -> None:
     if done.held_out:
         output.print(f"Held out: {', '.join(done.held_out)}")
     for name, line in done.lines.items():
-        output.print(f"{name}, from {done.out}:")
-        output.print(line, indent=2)
+        output.print(f"{name}:")
+        output.print(line, indent=2, wrap=False)
 
 
 def _as_json(done: Exported) -> dict[str, Any]:

@@ -114,10 +114,11 @@ class Output:
         """Whether a person can be asked: notes go to a terminal and answers come from one."""
         return self._stderr.is_terminal and sys.stdin is not None and sys.stdin.isatty()
 
-    def print(self, text: str = "", style: str | None = None, indent: int = 0) -> None:
-        """A line of the result."""
+    def print(self, text: str = "", style: str | None = None, indent: int = 0, wrap: bool = True) -> None:
+        """A line of the result. Without `wrap`, it can be copied as one line from a narrow terminal, too."""
         if not self.as_json:
-            self._stdout.print(Text(" " * indent + printable(text), style=style or ""))
+            line = Text(" " * indent + printable(text), style=style or "")
+            self._stdout.print(line, soft_wrap=None if wrap else True)
 
     def table(self, table: Table) -> None:
         """A table of the result."""

@@ -22,7 +22,7 @@ def test_results_go_to_stdout_and_losses_to_stderr(run: Run) -> None:
     result = run("export", "colmap", "388", "scene", *HOLD_OUT)
     assert result.status == 0
     assert "Wrote 2 images to scene" in result.out and "Held out: 222200044" in result.out
-    assert "python train.py --white_background -s . -m output" in result.out
+    assert f"python train.py --white_background -s {Path('scene').resolve()} -m output" in result.out
     assert "every 8th image" in result.err and "every 8th" not in result.out
     readme = Path("scene/README.md").read_text("utf-8")
     assert "every 8th image" in readme and "- 222200044" in readme and "simple_trainer.py" in readme

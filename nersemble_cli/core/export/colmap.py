@@ -57,14 +57,20 @@ def make_export(selection: Selection) -> Export:
         folder = f"{model}{_HELD_OUT}" if view.held_out else model
         mask = f"{folder}masks/cam_{view.serial}.png" if request.masks else None
         images.append(ImageFile(view, f"{folder}images/cam_{view.serial}.{request.image_format}", mask))
-    scene = "." if len(timesteps) == 1 else f"colmap_{timesteps[0]}"
+    scene = "{out}" if len(timesteps) == 1 else f"{{out}}/colmap_{timesteps[0]}"
+    lines = {
+        "gsplat, in its folder examples/": "python simple_trainer.py default --data_factor 1 --test_every 1000"
+        f" --no-normalize-world-space --data_dir {scene} --result_dir results",
+        "3D Gaussian Splatting (Inria), in its folder": f"python train.py --white_background -s {scene} -m output",
+    }
+    if len(timesteps) > 1:
+        lines["SpacetimeGaussians, in its folder"] = (
+            f"python train.py --quiet --config configs/techni_lite/Birthday.json --source_path {scene}"
+            " --model_path output"
+        )
     return Export(
         NAME, selection, images, small, large, _losses(selection), notes,
-        lines={
-            "gsplat (in its folder examples/)": "python simple_trainer.py default --data_factor 1"
-            f" --test_every 1000 --no-normalize-world-space --data_dir {scene} --result_dir results",
-            "3D Gaussian Splatting (Inria)": f"python train.py --white_background -s {scene} -m output",
-        },
+        lines=lines,
         fixed={"sequence": sequence, "one_timestep": len(timesteps) == 1, "masks": bool(request.masks),
                "held_out": list(selection.held_out)},
     )  # fmt: skip

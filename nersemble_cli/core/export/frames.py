@@ -77,7 +77,7 @@ def _membership(selection: Selection, shard_size: int | None) -> dict[str, Any]:
 
 def _lines(selection: Selection, shard_size: int | None) -> dict[str, str]:
     if shard_size is not None:
-        shards = 'sorted(glob.glob("train-*.tar"))'
+        shards = 'sorted(glob.glob("{path}/train-*.tar"))'
         return {
             "WebDataset, in Python": f"webdataset.WebDataset({shards}, shardshuffle=100,"
             ' nodesplitter=webdataset.split_by_node).shuffle(1000).decode("torchrgb")'
@@ -86,7 +86,8 @@ def _lines(selection: Selection, shard_size: int | None) -> dict[str, str]:
     suffix = selection.request.image_format
     rate = float(selection.benchmark.fps)
     return {
-        "A video, with ffmpeg": f"ffmpeg -framerate {rate:g} -pattern_type glob -i '{folder}/*.{suffix}' out.mp4"
+        "A video, with ffmpeg": f"ffmpeg -framerate {rate:g} -pattern_type glob"
+        f" -i {{out}}/'{folder}/*.{suffix}' out.mp4"
     }
 
 

@@ -162,9 +162,10 @@ def make_export(selection: Selection, model: FlameModel) -> Export:
         NAME, selection, images, small, large, _losses(selection, worlds), _notes(selection),
         world="The world is not the benchmark's: see below.",
         lines={
-            "GaussianAvatars": "python train.py -s . -m output --eval --bind_to_mesh --white_background",
-            "Renders for a submission": f"for view in {_TEST}/*/; do"
-            " python render.py -s . -m output --target_path $view; done",
+            "GaussianAvatars, in its folder": "python train.py -s {out} -m output --eval --bind_to_mesh"
+            " --white_background",
+            "Renders for a submission, there": f"for view in {{out}}/{_TEST}/*/; do"
+            " python render.py -s {out} -m output --target_path $view; done",
         },
         fixed={
             "timesteps": {s: list(t) for s, t in selection.timesteps.items()},

@@ -70,12 +70,16 @@ def make_export(selection: Selection) -> Export:
     background = "--pipeline.model.background-color white"
     unmoved = "--orientation-method none --center-method none --auto-scale-poses False"
     points = " --load-3D-points True" if large else ""
+    lines = {
+        "3D Gaussian Splatting in nerfstudio": f"ns-train splatfacto {background} nerfstudio-data --data {{out}}"
+        f" {unmoved}{points}",
+    }
+    if "transforms_train.json" in small:
+        expname = selection.data.participant
+        lines["4DGaussians, in its folder"] = f"python train.py -s {{out}} --white_background --expname {expname}"
     return Export(
         NAME, selection, images, small, large, losses, notes,
-        lines={
-            "3D Gaussian Splatting in nerfstudio": f"ns-train splatfacto {background} nerfstudio-data --data ."
-            f" {unmoved}{points}",
-        },
+        lines=lines,
         fixed={"masks": with_masks, "sequence": sequence},
     )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -30,10 +31,11 @@ class Export:
     """What an export consists of.
 
     `images` are written first. `large` files (point clouds) are made one at a time, if they are not there;
-    `small` ones at the end, every time. `losses` are what readers of the format lose or ignore, `lines` commands
-    that train on it; both go into the README. `fixed` are settings that must be the same when it is resumed,
-    because images that are there already depend on them. With `shard_size` (bytes), images go into tar files, with
-    what `sample` adds to each.
+    `small` ones at the end, every time. `losses` are what readers of the format lose or ignore. `lines` are
+    commands that train on it, with `{out}` for the folder as a shell's argument, `{path}` for its bare path. Both
+    go into the README. `fixed` are settings that must be the same when it is resumed, because images that are
+    there already depend on them. With `shard_size` (bytes), images go into tar files, with what `sample` adds to
+    each.
     """
 
     format: str
@@ -102,9 +104,14 @@ def run_export(
         missing = [file for shard in shards for file in shard.files]
         size = sample_size * len(missing)
     free = free_space(out)
+    path = str(out.resolve())
+    lines = {
+        name: line.replace("{out}", shlex.quote(path)).replace("{path}", path)
+        for name, line in export.lines.items()
+    }
     done = Exported(
         out, export.format, len(export.images), len(export.images) - len(missing), size, free,
-        export.losses, export.notes, export.lines, export.selection.held_out, dry_run,
+        export.losses, export.notes, lines, export.selection.held_out, dry_run,
     )  # fmt: skip
     if dry_run:
         return done
@@ -126,7 +133,7 @@ def run_export(
         write_file(out / name, make())
     if export.selection.request.center:
         write_file(out / CROP, crop_record(export.selection.rig))
-    write_file(out / README, _readme(export, out).encode())
+    write_file(out / README, _readme(export, lines).encode())
     write_file(out / RECORD, _record(export, complete=True))
     return done
 
@@ -238,7 +245,7 @@ def _megabytes(n_bytes: int) -> str:
     return f"{n_bytes / 1e9:.1f} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.1f} MB"
 
 
-def _readme(export: Export, out: Path) -> str:
+def _readme(export: Export, commands: Mapping[str, str]) -> str:
     selection = export.selection
     lines = [
         f"# {selection.benchmark.title}, participant {selection.data.participant}: {export.format}",
@@ -249,7 +256,7 @@ def _readme(export: Export, out: Path) -> str:
         "## Use",
         "",
     ]
-    for name, line in export.lines.items():
+    for name, line in commands.items():
         lines += [f"{name}:", "", f"    {line}", ""]
     if selection.held_out:
         lines += ["## Held out", "", "Not in the training split; score your renders of these:", ""]
