@@ -82,7 +82,8 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def flame_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The made-up FLAME model's file, its landmark embeddings beside it."""
+    """The made-up FLAME model's file, its landmark embeddings beside it. Skips where there is no PyTorch to use it."""
+    pytest.importorskip("torch")
     from nersemble_cli.core.synthetic import write_flame_model
 
     return write_flame_model(tmp_path_factory.mktemp("flame"))

@@ -56,13 +56,13 @@ def scratch_folder(target: Path) -> Iterator[Path]:
     lock = FileLock(folder / f"{_OWNER}.new", thread_local=False)
     with suppress(OSError, NotImplementedError):  # a file system without locks
         lock.acquire(blocking=False)
-        if os.name != "nt":
+        if CAN_REMOVE_OPEN_FILES:
             # Others look only at the final name, which therefore is never there without the lock.
             (folder / f"{_OWNER}.new").rename(folder / _OWNER)
     try:
         yield folder
     finally:
-        if os.name == "nt":
+        if not CAN_REMOVE_OPEN_FILES:
             lock.release()
         shutil.rmtree(folder, ignore_errors=True)
         lock.release()

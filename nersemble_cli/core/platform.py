@@ -7,11 +7,13 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 # By default, os.open opens text files on Windows.
 OPEN_AS_BYTES: int = getattr(os, "O_BINARY", 0)
+# Or rename them.
 CAN_REMOVE_OPEN_FILES = os.name != "nt"
 _SHARED_MEMORY = Path("/dev/shm")
 
@@ -34,6 +36,33 @@ def without_ctrl_c() -> dict[str, Any]:
     if os.name == "nt":
         return {"creationflags": getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0)}
     return {"start_new_session": True}
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Ends a child that `without_ctrl_c` started and, where processes have groups, whatever it has started."""
+    if hasattr(os, "killpg"):
+        with suppress(ProcessLookupError, PermissionError):
+            if process.returncode is None:  # otherwise the number may belong to somebody else by now
+                os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+
+
+class NamedPipe:
+    """A named pipe at `path`: whoever reads waits for a writer. A file that is yet to be written, without pipes.
+
+    `exists` tells which of the two it is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.exists = path, hasattr(os, "mkfifo")
+        if self.exists:
+            os.mkfifo(path)
+
+    def release(self) -> None:
+        """Ends the waiting of a reader that will get nothing more."""
+        if self.exists:
+            with suppress(OSError):
+                os.close(os.open(self.path, os.O_WRONLY | os.O_NONBLOCK))
 
 
 def signals(*names: str) -> list[int]:

@@ -297,6 +297,7 @@ def test_what_is_missing_is_said_and_the_rest_is_shown(run: Run) -> None:
 
 @pytest.mark.usefixtures("drawing")
 def test_no_flame_model(run: Run) -> None:
+    pytest.importorskip("torch")
     result = run("visualize", "flame", "393", "-o", "a.png")
     assert result.status == 2
     assert "flame2023.pkl" in result.err and "https://flame.is.tue.mpg.de" in result.err

@@ -18,7 +18,8 @@ from tests.conftest import ROOT
 WITHOUT_POSIX = """
 import os, signal, sys
 sys.modules["fcntl"] = None
-for name in ("fork", "register_at_fork", "sched_getaffinity", "posix_fadvise", "getuid", "O_NOFOLLOW"):
+for name in ("fork", "register_at_fork", "sched_getaffinity", "posix_fadvise", "getuid", "O_NOFOLLOW",
+             "killpg", "mkfifo", "setsid"):
     if hasattr(os, name): delattr(os, name)
 for name in ("SIGHUP", "pthread_kill"):
     if hasattr(signal, name): delattr(signal, name)
@@ -69,6 +70,30 @@ with borrow_reader(path) as reader:
 
 
 @pytest.mark.slow
+def test_frames_go_through_the_codec_without_posix() -> None:
+    code = """
+import numpy as np
+from fractions import Fraction
+from nersemble_cli.core.video.pixels import to_rgb
+from nersemble_cli.core.video.roundtrip import through_codec
+frames = [np.full((32, 48, 3), 40 * t, np.uint8) for t in range(5)]
+print(*(int(to_rgb(frame).mean().round()) for frame in through_codec(frames, 48, 32, Fraction(73))))
+"""
+    means = list(map(int, run_without_posix(code).stdout.split()))
+    assert len(means) == 5 and all(abs(mean - 40 * t) <= 2 for t, mean in enumerate(means))
+
+
+@pytest.mark.parametrize("has_groups", [True, False])
+def test_a_child_is_ended(monkeypatch: pytest.MonkeyPatch, has_groups: bool) -> None:
+    if not has_groups:
+        monkeypatch.delattr(os, "killpg", raising=False)
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, **platform.without_ctrl_c())
+    with child:
+        platform.kill_group(child)
+        assert child.wait(20) != 0
+
+
+@pytest.mark.slow
 def test_a_part_is_locked_or_written_all_the_same_without_posix(tmp_path: Path) -> None:
     code = """
 from pathlib import Path
@@ -83,6 +108,7 @@ print(part_path(target).read_text())
 
 @pytest.mark.slow
 def test_samples_are_cached_without_posix(synthetic: Path) -> None:
+    pytest.importorskip("torch")
     code = """
 from nersemble_cli import NVSDataset
 dataset = NVSDataset(sys.argv[1], 388, "GLASSES", cache="memory")

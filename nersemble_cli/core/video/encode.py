@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-import os
 import shutil
-import signal
 import subprocess
 import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nersemble_cli.core.errors import Cancelled, EncodingError, InvalidInputError
-from nersemble_cli.core.platform import without_ctrl_c
+from nersemble_cli.core.platform import kill_group, without_ctrl_c
 from nersemble_cli.core.threads import Cancel
 from nersemble_cli.core.video import file_url
 from nersemble_cli.core.video.pixels import convert
@@ -121,7 +119,7 @@ def encode_video(
                 process.wait()
         finally:
             watchdog.stop()
-            _kill(process)
+            kill_group(process)
             process.wait()
             if process.stdin and not process.stdin.closed:
                 process.stdin.close()
@@ -169,7 +167,7 @@ class _Watchdog:
             try:
                 self._cancel.check()
             except Cancelled:
-                _kill(self._process)
+                kill_group(self._process)
                 return
             since = self._since
             written = self._output.stat().st_size if self._output.exists() else 0
@@ -177,17 +175,8 @@ class _Watchdog:
                 size, moved = written, time.monotonic()
             if since is not None and time.monotonic() - max(since, moved) > STALLED_AFTER:
                 self.has_stalled = True
-                _kill(self._process)
+                kill_group(self._process)
                 return
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """Ends ffmpeg and whatever it has started, which share a process group."""
-    if hasattr(os, "killpg"):
-        with suppress(ProcessLookupError, PermissionError):
-            if process.returncode is None:  # otherwise the number may belong to somebody else by now
-                os.killpg(process.pid, signal.SIGKILL)
-    process.kill()
 
 
 def encode_jpeg(rgb: NDArray[np.uint8]) -> bytes:

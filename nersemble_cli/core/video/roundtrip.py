@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import tempfile
 import threading
 from collections.abc import Generator, Iterable
@@ -15,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nersemble_cli.core.errors import Cancelled
+from nersemble_cli.core.platform import NamedPipe
 from nersemble_cli.core.threads import Cancel
 from nersemble_cli.core.video.encode import CRF, encode_video
 from nersemble_cli.core.video.reader import open_video
@@ -32,7 +31,7 @@ def through_codec(
     failure: list[BaseException] = []
     with tempfile.TemporaryDirectory(prefix="nersemble_") as place:
         path = Path(place) / "video.h264"  # without a container; the pictures are the same
-        is_pipe = hasattr(os, "mkfifo")
+        pipe = NamedPipe(path)
 
         def encode() -> None:
             try:
@@ -40,16 +39,12 @@ def through_codec(
             except BaseException as error:
                 failure.append(error)
             finally:
-                if is_pipe:  # whoever still waits for its other end stops waiting
-                    with contextlib.suppress(OSError):
-                        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+                pipe.release()
 
-        if is_pipe:
-            os.mkfifo(path)
         thread = threading.Thread(target=encode, daemon=True)
         thread.start()
         try:
-            if not is_pipe:
+            if not pipe.exists:
                 thread.join()
             with open_video(str(path)) as (container, stream):
                 yield from container.decode(stream)

@@ -46,7 +46,6 @@ def test_nvs_assets(synthetic: Path) -> None:
 
 
 def test_mono_assets(synthetic: Path, flame_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("torch")
     from nersemble_cli import (
         BENCHMARK_MONO_FLAME_AVATAR_HOLD_OUT_SERIALS,
         BENCHMARK_MONO_FLAME_AVATAR_IDS,
@@ -71,7 +70,6 @@ def test_mono_assets(synthetic: Path, flame_model: Path, monkeypatch: pytest.Mon
 
 
 def test_the_tracked_mesh_is_aligned_with_the_images(synthetic: Path, flame_model: Path) -> None:
-    pytest.importorskip("torch")
     from nersemble_cli import FlameProvider, MonoFlameAvatarDataManager
     from nersemble_cli.core.data.cameras import project_points
 
