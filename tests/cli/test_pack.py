@@ -66,6 +66,8 @@ def test_mono_renders_become_a_valid_zip(run: Run, folder: Path, tmp_path: Path)
     result = run("pack", "mono_flame_avatar", renders, tmp_path / "out.zip", "-f", folder)
     assert result.status == 0
     assert "80 videos, 240 frames" in result.out
+    shown = f"nersemble visualize submission {tmp_path / 'out.zip'} -f {folder}\n"
+    assert result.err.endswith(f"To look at it before you upload it: {shown}")
     assert validate_submission(tmp_path / "out.zip", folder=folder).findings == []
 
 

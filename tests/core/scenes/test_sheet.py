@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from nersemble_cli.core.benchmarks import NVS, SVFR
 from nersemble_cli.core.data.calibration import CameraCalibration
-from nersemble_cli.core.errors import InvalidInputError, UsageError
+from nersemble_cli.core.errors import Cancelled, InvalidInputError, UsageError
 from nersemble_cli.core.formats.png import read_rgb
 from nersemble_cli.core.scenes.geometry import HEAD_CENTER, HEAD_SIZE, head_ellipsoid, nearest_cameras
 from nersemble_cli.core.scenes.overlay import convex_outline, mesh_silhouette, silhouette
@@ -169,6 +169,18 @@ def test_a_film_that_breaks_off_leaves_its_beginning() -> None:
     assert sum(done) == len({0, 1, 2, 4})
 
 
+def test_a_film_is_cancelled_between_pictures() -> None:
+    done: list[int] = []
+
+    def advance(n: int) -> None:
+        done.append(n)
+        raise Cancelled("Stopped before it was done.")
+
+    with pytest.raises(Cancelled):
+        develop(entry().columns[0], [0, 2, 4], [0, 1, 2], HEIGHT, HEIGHT, advance)
+    assert done == [1]
+
+
 def test_what_entries_share_is_filmed_once() -> None:
     filmed = []
 
@@ -301,6 +313,18 @@ def test_a_zip_that_is_none_has_a_sheet(tmp_path: Path) -> None:
     (tmp_path / "out.zip").write_bytes(b"no zip")
     made, _ = write_sheet(tmp_path / "out.zip", tmp_path / "sheet.html")
     assert made.entries == [] and "not_a_zip" in (tmp_path / "sheet.html").read_text("utf-8")
+
+
+def test_without_opengl_meshes_are_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> bool:
+        raise UsageError("There is no OpenGL on this machine.", "Install it.")
+
+    monkeypatch.setattr("nersemble_cli.core.scenes.sheet.meshes.prepare_rendering", refuse)
+    made_up.write_zip(tmp_path / "out.zip", {SVFR.slots[0].path: made_up.ply()})
+    made, _ = write_sheet(tmp_path / "out.zip", tmp_path / "sheet.html")
+    document = (tmp_path / "sheet.html").read_text("utf-8")
+    assert "No mesh is drawn. There is no OpenGL on this machine. Install it." in made.unknown
+    assert '<span class="why">not drawn</span>' in document and stills_of(document) == []
 
 
 @pytest.mark.usefixtures("drawing")

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nersemble_cli.core.benchmarks import Benchmark
-from nersemble_cli.core.errors import NersembleError
+from nersemble_cli.core.errors import Cancelled, NersembleError
 from nersemble_cli.core.scenes.overlay import shrink
 from nersemble_cli.core.submission.findings import ERROR, WARNING, Finding, Report
-from nersemble_cli.core.threads import Progress, in_threads
+from nersemble_cli.core.threads import Cancel, Progress, in_threads
 
 Image = NDArray[np.uint8]
 Style = Literal["silhouette", "head"]
@@ -135,7 +135,8 @@ def develop(
     advance: Callable[[int], None] = lambda n: None,
 ) -> Strip:
     """The pictures of a column in one pass over its film. Sizes are pixels of the longer side. A film that breaks
-    off leaves what it has given until then. `advance` is told of every timestep that is done with."""
+    off leaves what it has given until then. `advance` is told of every timestep that is done with, and may raise
+    `Cancelled`."""
     strip = Strip(column, problem=column.problem)
     if not column.moves:
         stills, plays = [0], [0] if column.plays else []
@@ -152,6 +153,8 @@ def develop(
                 strip.plays[shot.timestep] = _encode(Shot(shot.timestep, small, outlines))
             left -= 1
             advance(1)
+    except Cancelled:
+        raise
     except NersembleError as error:
         strip.problem = error.message
     except OSError as error:
@@ -179,7 +182,11 @@ def develop_all(
                 seen.add(column.key)
     progress.start("Drawing the proof sheet", n_pictures, "pictures")
 
-    def work(group: list[Entry]) -> list[tuple[Entry, list[Strip]]]:
+    def work(group: list[Entry], cancel: Cancel) -> list[tuple[Entry, list[Strip]]]:
+        def advance(n: int) -> None:
+            progress.advance(n)
+            cancel.check()
+
         made: dict[str, Strip] = {}
         done = []
         for entry in group:
@@ -188,15 +195,15 @@ def develop_all(
             for column in entry.columns:
                 strip = made.get(column.key) if column.key else None
                 if strip is None:
-                    strip = develop(column, sorted(entry.stills), plays, still_size, play_size, progress.advance)
+                    strip = develop(column, sorted(entry.stills), plays, still_size, play_size, advance)
                     made[column.key] = strip
                 strips.append(replace(strip, column=column))
             done.append((entry, strips))
         return done
 
     if workers == 1:  # in this thread: OpenGL knows no other
-        return dict(pair for group in groups.values() for pair in work(group))
-    results = in_threads(lambda group, _: work(group), groups.values(), workers)
+        return dict(pair for group in groups.values() for pair in work(group, Cancel()))
+    results = in_threads(work, groups.values(), workers)
     return dict(pair for _, done in results for pair in done)
 
 

@@ -30,25 +30,28 @@ _NOT_PACKED = (
 
 @dataclass(frozen=True)
 class Format:
-    """An output format: what it is for and what writes it; that returns notes for the user."""
+    """An output format: what it is for, what writes it and returns notes for the user, and the modules that this
+    needs."""
 
     purpose: str
     write: Callable[[Sheet, Path, int, Progress], list[str]]
+    needs: tuple[str, ...]
 
 
 FORMATS = {
-    ".html": Format("a page for any browser", write_page),
-    ".png": Format("a picture", write_picture),
-    ".mp4": Format("a video", write_video),
+    ".html": Format("a page for any browser", write_page, ("cv2",)),
+    ".png": Format("a picture", write_picture, ("cv2", "vtkmodules")),
+    ".mp4": Format("a video", write_video, ("cv2", "vtkmodules")),
 }
 
 
 def check_output(path: Path) -> Path:
     """Where to write. Raises `UsageError` for an unknown format, or if no file can be written there."""
-    if path.suffix.lower() not in FORMATS:
+    found = FORMATS.get(path.suffix.lower())
+    if found is None:
         known = ", ".join(f"{suffix} ({format_.purpose})" for suffix, format_ in FORMATS.items())
         raise UsageError(f"The file name {path} does not end in a known format.", f"Known: {known}.")
-    require("cv2")
+    require(*found.needs)
     return check_target(path.expanduser(), overwrite=True)
 
 
