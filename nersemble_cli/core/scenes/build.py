@@ -32,11 +32,12 @@ from nersemble_cli.core.scenes.drawing import (
     add_splats,
     axes_of,
     font_size,
-    hide_labels_in_the_way,
+    labels_of,
     look_from,
     open_plotter,
     quiet,
     set_stage,
+    show_labels,
     view_of,
 )
 from nersemble_cli.core.scenes.geometry import (
@@ -304,9 +305,8 @@ def turntable_frames(plotter: pv.Plotter, n_frames: int) -> Iterator[NDArray[np.
         plotter.remove_actor(actors[name], render=False)  # it belongs to the picture, not to what turns
     actors = plotter.renderers[0].actors
     points = np.concatenate([_points_of(actor) for actor in actors.values()])
-    labels = np.concatenate(
-        [np.empty((0, 3)), *(_points_of(actor) for name, actor in actors.items() if name.startswith("label"))]
-    )
+    placed = labels_of(plotter)
+    labels = np.array(list(placed.values())).reshape(-1, 3)
     center = (points.min(0) + points.max(0)) / 2
     first = view_of(plotter)
     start, outer = first, points
@@ -326,10 +326,10 @@ def turntable_frames(plotter: pv.Plotter, n_frames: int) -> Iterator[NDArray[np.
             add_splats(plotter, kept, colors, np.maximum(radii, np.float32(_SMALLEST_SPLAT * start.pixel)))
     for i in range(n_frames):
         view = orbit(start, center, 360 * i / n_frames)
-        look_from(plotter, view)
         if has_bar:
             add_scale_bar(plotter, view)
-        hide_labels_in_the_way(plotter, view)
+        show_labels(plotter, placed, view)
+        look_from(plotter, view)  # last, as it fits the clipping range to all that is there
         yield take_picture(plotter)
 
 

@@ -45,6 +45,7 @@ TRAIN_COLORS = {True: "#44546a", False: "#9db0c8"}  # on a bright background, on
 _FLAT: Mapping[str, Any] = MappingProxyType(
     {"lighting": False, "reset_camera": False, "render": False, "pickable": False}
 )
+_IN_FRONT = 0.4  # of the way from the viewer to a label
 _BACK_COLOR = "#cfd6de"
 HEAD_COLOR = "#e6d7c8"
 STAND_IN_COLOR = "#b9c2cd"
@@ -304,24 +305,28 @@ def _reserved(view: View, legend_rows: int) -> NDArray[np.float64]:
     )
 
 
-def hide_labels_in_the_way(plotter: pv.Plotter, view: View) -> None:
-    """Shows only those labels of cameras that cover neither a nearer one nor caption, scale bar and legend.
+def labels_of(plotter: pv.Plotter) -> dict[Any, NDArray[np.float64]]:
+    """The labels of what is in the world, by actor, with their places (3,)."""
+    return {
+        actor: np.array(actor.GetPosition())
+        for name, actor in plotter.renderers[0].actors.items()
+        if name.startswith("label") and name != "label scale bar"
+    }
 
-    They were placed for one view, and are seen from another.
-    """
-    actors = plotter.renderers[0].actors
-    labels: list[Any] = [
-        actor for name, actor in actors.items() if name.startswith("label") and name != "label scale bar"
-    ]
+
+def show_labels(plotter: pv.Plotter, labels: dict[Any, NDArray[np.float64]], view: View) -> None:
+    """Shows labels in another view than the one that they were placed for: in front of everything, and only those
+    that cover neither a nearer one nor caption, scale bar and legend."""
     if not labels:
         return
-    places = np.array([actor.GetPosition() for actor in labels])
+    places = np.array(list(labels.values()))
     texts = [actor.GetInput() for actor in labels]
-    reserved = _reserved(view, sum(name.startswith("legend") for name in actors))
-    size = labels[0].GetTextProperty().GetFontSize()
-    shown = visible_labels(places, texts, view, size, reserved)
-    for actor, is_shown in zip(labels, shown, strict=True):
+    font = next(iter(labels)).GetTextProperty().GetFontSize()
+    n_legends = sum(name.startswith("legend") for name in plotter.renderers[0].actors)
+    shown = visible_labels(places, texts, view, font, _reserved(view, n_legends))
+    for actor, place, is_shown in zip(labels, places, shown, strict=True):
         actor.SetVisibility(bool(is_shown))
+        actor.SetPosition(*(view.position + _IN_FRONT * (place - view.position)))
 
 
 def add_scale_bar(plotter: pv.Plotter, view: View, unit: str = "m") -> None:

@@ -723,7 +723,9 @@ def test_labels_do_not_overlap_anywhere_in_a_turn(nvs: NVSDataManager) -> None:
             if name.startswith("label 22") and actor.GetVisibility()
         ]
         places = np.array([actor.GetPosition() for actor in labels])
-        pixels = project_points(places, *view_of(plotter).as_camera()).pixels
+        pixels, depth = project_points(places, *view_of(plotter).as_camera())
+        nearest, farthest = plotter.camera.clipping_range
+        assert ((depth > nearest) & (depth < farthest)).all()
         font = labels[0].GetTextProperty().GetFontSize()
         overlapping = (np.abs(pixels[:, None] - pixels) < np.array([9 * 0.56 * font, font])).all(-1)
         assert overlapping.sum() == len(labels)  # each with itself
