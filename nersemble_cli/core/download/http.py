@@ -40,6 +40,8 @@ ACCESS_REFUSED = (401, 403)
 NOT_THERE = (404, 410)
 TRY_LATER = (408, 425, 429)
 PROXY_REFUSED = 407
+TOO_MANY = 429
+LOGIN_NEEDED = 511
 # Limits of a JSON or other small text.
 SMALL_SIZE = 64 << 20  # bytes
 SMALL_SECONDS = 5.0
@@ -215,15 +217,16 @@ class Server:
     def request(self, method: str, path: str, headers: dict[str, str] | None = None) -> Iterator[Answer]:
         """The server's answer, its body still to be read.
 
-        Raises `TransferError` for every status but 200, 206 and 416, and `UsageError` for a proxy or certificates
-        that cannot be used.
+        Raises `TransferError` for every status but 200, 206 and, if a range was asked for, 416; and `UsageError`
+        for a proxy or certificates that cannot be used.
         """
         template = self._template
         with _translated(self._proxy(self.session)):
             response = self._send(template, method, path, headers or {})
             self.reached = True
         try:
-            if response.status_code not in (200, 206, 416):
+            answered = (200, 206, 416) if "Range" in (headers or {}) else (200, 206)
+            if response.status_code not in answered:
                 raise _refusal(response, self._proxy(self.session))
             yield Answer(response)
         finally:
@@ -423,6 +426,13 @@ def _refusal(response: requests.Response, proxy: str | None) -> TransferError:
         return TransferError(f"the server refuses access (HTTP {status})", again=False, status=status)
     if status in NOT_THERE:
         return TransferError(f"the server does not have it (HTTP {status})", again=False, status=status)
+    if status == LOGIN_NEEDED:
+        what = f"the network of this machine asks for a login first (HTTP {status})"
+        hint = "Open any web page in a browser, log in, and run it again."
+        return TransferError(what, again=False, unreachable=True, hint=hint)
+    if status == TOO_MANY:
+        what = f"the server asks for fewer requests at a time (HTTP {status}): use -j 1"
+        return TransferError(what, wait=_retry_after(response.headers), status=status)
     again = status in TRY_LATER or status >= 500
     what = "is overloaded or out of order" if again else "answers in an unexpected way"
     wait = _retry_after(response.headers) if again else None

@@ -46,7 +46,9 @@ def check_head(name: str, head: bytes) -> None:
     if not head:
         raise InvalidInputError("is empty")
     if head.lstrip(_WHITESPACE)[:1] == b"<":
-        raise InvalidInputError(f"is a web page (HTML), not {suffix}")
+        is_xml = head.lstrip(_WHITESPACE).startswith(b"<?xml") and b"html" not in head.lower()
+        kind = "an XML document" if is_xml else "a web page (HTML)"
+        raise InvalidInputError(f"is {kind}, not {suffix}")
     raise InvalidInputError(f"begins with {head[:8]!r}, unlike any {suffix} file")
 
 

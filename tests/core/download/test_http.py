@@ -122,6 +122,20 @@ def test_a_bad_redirect_is_an_error_of_this_one_file(
     assert "redirect" in refused(server).message
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_every_circle_of_redirects_ends(status: int, server: Server, fault_server: FaultServer) -> None:
+    fault_server.always["*"] = Fault(status=status, headers={"Location": "/again"})
+    assert "in a circle" in refused(server).message
+
+
+def test_a_network_that_asks_for_a_login_is_not_the_server_s_fault(
+    server: Server, fault_server: FaultServer
+) -> None:
+    fault_server.always["*"] = Fault(status=511)
+    error = refused(server)
+    assert "the network of this machine asks for a login" in error.message and error.unreachable
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_two_lengths_are_not_http(server: Server, fault_server: FaultServer) -> None:
     fault_server.always["*"] = Fault(headers={"Content-Length": "5, 7"}, no_length=True)
