@@ -45,13 +45,16 @@ def forget_recycled() -> None:
     _DROPPED.clear()
 
 
-def to_rgb(frame: av.VideoFrame, scale: float | None = None) -> NDArray[np.uint8]:
-    """A decoded frame as (H, W, 3) uint8 RGB; `scale` 0.5 halves height and width.
+def to_rgb(
+    frame: av.VideoFrame, scale: float | None = None, size: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
+    """A decoded frame as (H, W, 3) uint8 RGB; `scale` 0.5 halves height and width, `size` is (width, height).
 
     The values are those of `ffmpeg -pix_fmt rgb24`, after `-vf scale=W:H:flags=area` (or bicubic, to enlarge) if
-    there is a `scale`. The frame's colour tags count.
+    there is a `scale` or `size`. The frame's colour tags count.
     """
-    size = None if scale is None else (max(1, round(frame.width * scale)), max(1, round(frame.height * scale)))
+    if scale is not None:
+        size = max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
     rgb = convert(frame, "rgb24", size)
     rows = plane_rows(rgb.planes[0])[: rgb.height, : 3 * rgb.width]
     image = np.empty((rgb.height, rgb.width, 3), np.uint8)

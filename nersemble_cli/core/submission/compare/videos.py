@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Mapping
 from pathlib import Path
 
+import av
+import numpy as np
+
 from nersemble_cli.core.benchmarks import VideoBenchmark, VideoSlot
-from nersemble_cli.core.submission.findings import Report
+from nersemble_cli.core.errors import InvalidInputError
+from nersemble_cli.core.submission.compare import multiview
+from nersemble_cli.core.submission.compare.explain import explain
+from nersemble_cli.core.submission.compare.multiview import Place
+from nersemble_cli.core.submission.compare.reference import Reference
+from nersemble_cli.core.submission.compare.signals import SignalCollector, VideoSignals, thumbnail_size
+from nersemble_cli.core.submission.findings import WARNING, Finding, Report
 from nersemble_cli.core.submission.video_checks import FrameObserver
+from nersemble_cli.core.video.reader import DAMAGE
+
+FEWEST_FRAMES = 8  # of a video that is compared
+SAME = 0.5  # levels by which the cells of copies may differ after encoding
 
 
 class VideoComparison:
@@ -17,10 +32,126 @@ class VideoComparison:
 
     def __init__(self, benchmark: VideoBenchmark, folder: Path | None) -> None:
         self._benchmark, self._folder = benchmark, folder
+        self._size = thumbnail_size(benchmark)
+        self._lock = threading.Lock()
+        self._collectors: dict[VideoSlot, SignalCollector] = {}
+        self._timesteps: dict[tuple[int, str], tuple[int, ...]] = {}
+        self._damaged: list[str] = []
 
     def observer(self, slot: VideoSlot) -> FrameObserver:
         """What is to see each decoded frame of a video, in order. Videos are decoded in several threads."""
-        return lambda timestep, frame: None
+        with self._lock:
+            collector = SignalCollector(self._size, self._planned(slot))
+            self._collectors[slot] = collector
+
+        def observe(timestep: int, frame: av.VideoFrame) -> None:
+            # Whatever is odd about a frame is for others to tell.
+            if collector.is_usable:
+                try:
+                    collector(timestep, frame)
+                except DAMAGE:
+                    collector.is_usable = False
+
+        return observe
 
     def finish(self, report: Report) -> None:
         """Adds what was found to `report`, and sets its `compared` and why."""
+        signals = {
+            slot: collector.signals
+            for slot, collector in sorted(self._collectors.items(), key=lambda item: item[0].path)
+            if collector.is_usable and len(collector) >= FEWEST_FRAMES
+        }
+        report.findings += find_copies(signals)
+        references = self._references() if signals else {}
+        n_compared = 0
+        for slot, its in signals.items():
+            reference = references.get((slot.participant, slot.sequence))
+            if reference is None:
+                continue
+            n_compared += 1
+            others = {
+                other: references[other.participant, other.sequence]
+                for other in self._benchmark.slots
+                if (other.participant, other.sequence) in references
+                and (other.participant, other.sequence) != (slot.participant, slot.sequence)
+                and other.serial == slot.serial
+            }
+            report.findings += explain(slot, its, reference, others)
+        self._tell(report, n_compared)
+
+    def _place(self, slot: VideoSlot) -> Place | None:
+        """Where the data of a video's sequence is, if there is enough of it."""
+        if self._folder is None or not multiview.applies_to(self._benchmark):
+            return None
+        place = Place(self._folder, self._benchmark, slot.participant, slot.sequence)
+        return place if multiview.is_complete(place) else None
+
+    def _planned(self, slot: VideoSlot) -> tuple[int, ...]:
+        """The timesteps at which pictures of a video are compared."""
+        key = slot.participant, slot.sequence
+        if key not in self._timesteps:
+            place = self._place(slot)
+            timesteps: tuple[int, ...] = ()
+            if place is not None:
+                try:
+                    timesteps = multiview.plan_timesteps(place)
+                except (InvalidInputError, OSError) as error:
+                    self._damaged.append(str(error))
+            self._timesteps[key] = timesteps
+        return self._timesteps[key]
+
+    def _references(self) -> dict[tuple[int, str], Reference]:
+        """By participant and sequence, for all that the folder has: a video may belong to any of them."""
+        references = {}
+        for slot in self._benchmark.slots:
+            key, place = (slot.participant, slot.sequence), self._place(slot)
+            if key in references or place is None or not (timesteps := self._planned(slot)):
+                continue
+            try:
+                references[key] = multiview.expect(place, timesteps)
+            except (InvalidInputError, OSError) as error:
+                self._damaged.append(str(error))
+        return references
+
+    def _tell(self, report: Report, n_compared: int) -> None:
+        n_slots = len(self._benchmark.slots)
+        report.compared = "full" if n_compared == n_slots else "partly" if n_compared else "skipped"
+        report.notes += [f"Not compared with damaged data: {reason}" for reason in dict.fromkeys(self._damaged)]
+        if not multiview.applies_to(self._benchmark):
+            report.notes.append(f"Videos of {self._benchmark.name} are compared with each other only.")
+        elif self._collectors and not n_compared and not self._damaged:
+            report.notes.append(self._reason())
+
+    def _reason(self) -> str:
+        """Why nothing was compared with the training data, and what to do."""
+        sequences = {(slot.participant, slot.sequence) for slot in self._collectors}
+        if any(self._timesteps.get(sequence) for sequence in sequences):
+            return f"Videos of fewer than {FEWEST_FRAMES} frames are not compared with the training views."
+        command = f"nersemble download {self._benchmark.name} -a calibration -a images -a alpha_maps"
+        return f"Not compared with the training views, as they are not there. Fetch them with: {command}"
+
+
+def find_copies(signals: Mapping[VideoSlot, VideoSignals]) -> list[Finding]:
+    """Videos that equal another one: an error if all frames do, a warning if only their encoding differs."""
+    findings = []
+    slots = list(signals)
+    for i, slot in enumerate(slots):
+        for other in slots[:i]:
+            a, b = signals[other].cells, signals[slot].cells
+            if a.shape != b.shape or np.abs(a[0] - b[0]).max() > 4 * SAME:
+                continue
+            difference = np.abs(a - b)
+            if difference.max() == 0:
+                message, severity = f"It equals {other.path}, frame by frame.", ""
+            elif difference.mean() < SAME / 4 and difference.max() < 4 * SAME and np.ptp(a, axis=0).max() > 0:
+                message, severity = f"It equals {other.path} but for its encoding.", WARNING
+            else:
+                continue
+            findings.append(
+                Finding(
+                    "duplicate_video", slot.path, message, expected="a video of its own", actual=other.path,
+                    severity=severity, evidence={"difference": float(difference.mean())},
+                )
+            )  # fmt: skip
+            break
+    return findings

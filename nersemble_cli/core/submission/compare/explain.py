@@ -1,0 +1,378 @@
+"""Which explanation of a video is clearly better than that it is what its name says.
+
+All thresholds are here. They were chosen on the made-up benchmark, far from what honest renders reach: see
+`perf/compare.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nersemble_cli.core.benchmarks import VideoSlot
+from nersemble_cli.core.submission.compare import colour, matching, timing
+from nersemble_cli.core.submission.compare.reference import Reference, View
+from nersemble_cli.core.submission.compare.signals import VideoSignals
+from nersemble_cli.core.submission.findings import Finding
+
+# An explanation must agree about as well as a training camera does with what the others say of it …
+TRUSTED = 0.6  # of that
+FEWEST = 0.4  # and no less than this
+# … and better than the video's own name, in whole and in what the video shows, and at each timestep.
+GAIN, GAIN_SHOWN = 0.25, 0.15
+FRAMING_GAIN = 0.025
+SMALLEST_SCALE, SMALLEST_MOVE = 0.04, 0.0055  # of the size, and of the picture's height
+MOVE_SPREAD = 0.0035  # between timesteps; more is motion
+LEAST_OPACITY, LEAST_COVER = 0.5, 0.5
+FEWEST_PATCHES = 12
+COLOR_OFF, COLOR_BETTER = 12.0, 0.5  # levels, and the share of them that is left
+TONE_OFF, TONE_BETTER = 25.0, 0.35
+LARGEST_TINT = 1.4  # between channels
+IN_STEP = 0.4  # correlation of motion from which on it says something
+SHIFT, SHIFT_SPREAD, SHIFT_GAIN = 0.6, 0.5, 0.02  # frames, frames, correlation
+REVERSED_GAIN = 0.2
+ORDER_GAIN = 0.3
+WINDOW = 12  # frames
+BLURRED = -5.0  # log2 of the detail of the training views
+
+Transformed = NDArray[np.uint8]
+
+
+class Alternative(NamedTuple):
+    """An explanation: `images` of the video, perhaps turned, compared with what `view` says, at timesteps `at`."""
+
+    code: str
+    what: str
+    images: Transformed
+    view: View
+    at: tuple[tuple[int, ...], tuple[int, ...]]  # indices of timesteps: the video's, the view's
+
+
+def _shared(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The places in `a` and in `b` of the timesteps that both have."""
+    both = sorted(set(a) & set(b))
+    return tuple(a.index(t) for t in both), tuple(b.index(t) for t in both)
+
+
+def _alternatives(
+    slot: VideoSlot, signals: VideoSignals, reference: Reference, others: Mapping[VideoSlot, Reference]
+) -> Iterator[Alternative]:
+    images, own = signals.thumbnails, reference.expected[slot.serial]
+    at = _shared(signals.timesteps, reference.timesteps)
+    for what, turn in matching.MIRRORS.items():
+        yield Alternative("mirrored_video", what, turn(images), own, at)
+    for what, turn in matching.TURNS.items():
+        yield Alternative("rotated_render", what, turn(images), own, at)
+    for serial, view in {**reference.seen, **reference.expected}.items():
+        if serial not in (slot.serial, reference.nearest[slot.serial]):
+            yield Alternative("wrong_camera", serial, images, view, at)
+    for other, its in others.items():
+        if slot.serial in its.expected:
+            same_person = other.participant == slot.participant
+            code = "wrong_sequence" if same_person else "wrong_participant"
+            what = other.sequence if same_person else f"{other.participant:03d}"
+            yield Alternative(
+                code, what, images, its.expected[slot.serial], _shared(signals.timesteps, its.timesteps)
+            )
+
+
+def _agreement(alternative: Alternative, shown: bool) -> NDArray[np.float64]:
+    mine, theirs = (list(places) for places in alternative.at)
+    view = alternative.view
+    masks = None if shown else view.masks[theirs]
+    return matching.agreement(alternative.images[mine], view.images[theirs], masks)
+
+
+def control_level(reference: Reference, serial: str) -> float:
+    """How well the training camera beside `serial` agrees with what the others say of it."""
+    beside = reference.nearest[serial]
+    if beside not in reference.controls:
+        return 1.0
+    control = reference.controls[beside]
+    return float(matching.agreement(reference.seen[beside].images, control.images, control.masks).mean())
+
+
+def find_identity(
+    slot: VideoSlot, signals: VideoSignals, reference: Reference, others: Mapping[VideoSlot, Reference]
+) -> Finding | None:
+    """The camera, participant, mirror or turn that explains the pictures clearly better than the name."""
+    at = _shared(signals.timesteps, reference.timesteps)
+    own = Alternative("", "", signals.thumbnails, reference.expected[slot.serial], at)
+    own_whole, own_shown = _agreement(own, shown=False), None
+    control = control_level(reference, slot.serial)
+    best: tuple[float, Alternative] | None = None
+    for alternative in _alternatives(slot, signals, reference, others):
+        mine = [at[0].index(place) for place in alternative.at[0]]
+        if not mine:
+            continue
+        whole = _agreement(alternative, shown=False)
+        score = float(whole.mean())
+        if (
+            score >= max(TRUSTED * control, FEWEST)
+            and (whole - own_whole[mine]).mean() > GAIN
+            and (whole - own_whole[mine]).min() > 0
+            and (best is None or score > best[0])
+        ):
+            own_shown = _agreement(own, shown=True) if own_shown is None else own_shown
+            if (_agreement(alternative, shown=True) - own_shown[mine]).mean() > GAIN_SHOWN:
+                best = score, alternative
+    if best is None:
+        return None
+    score, alternative = best
+    own_score = float(own_whole.mean())
+    message, hint = _IDENTITY[alternative.code]
+    return Finding(
+        alternative.code,
+        slot.path,
+        message.format(what=alternative.what) + f" (agreement {score:.2f}, by its name {own_score:.2f}).",
+        expected=slot.serial if alternative.code == "wrong_camera" else "as its name says",
+        actual=alternative.what,
+        hint=hint.format(what=alternative.what, serial=slot.serial),
+        evidence={"own": own_score, "better": score, "control": control, "timesteps": len(own_whole)},
+    )
+
+
+_IDENTITY = {
+    "mirrored_video": ("It agrees better with its camera when it is mirrored", ""),
+    "rotated_render": ("It agrees better with its camera when it is {what}", ""),
+    "wrong_camera": (
+        "It looks like camera {what}, not like its own",
+        "Was {what} rendered in place of {serial}, or are both swapped?",
+    ),
+    "wrong_participant": ("It looks like participant {what}, not like its own", ""),
+    "wrong_sequence": ("It looks like sequence {what}, not like its own", ""),
+}
+
+
+def find_framing(slot: VideoSlot, signals: VideoSignals, reference: Reference) -> Finding | None:
+    """A scale or shift of all pictures under which they agree better."""
+    view, beside = reference.expected[slot.serial], reference.nearest[slot.serial]
+    mine, theirs = map(list, _shared(signals.timesteps, reference.timesteps))
+    images, expected, masks = signals.thumbnails[mine], view.images[theirs], view.masks[theirs]
+    found = matching.find_framing(images, expected)
+    if beside in reference.controls:  # what the silhouettes' finite number does to every camera
+        usual = matching.find_framing(reference.seen[beside].images, reference.controls[beside].images)
+    else:
+        usual = matching.Framing(1, 0, 0)
+    scale = found.scale / usual.scale
+    move = float(np.hypot(found.right - usual.right, found.down - usual.down))
+    if abs(scale - 1) < SMALLEST_SCALE and move < SMALLEST_MOVE:
+        return None
+    each = [matching.find_framing(images[k : k + 1], expected[k : k + 1]) for k in range(len(images))]
+    spread = max(
+        float(np.ptp([f.right for f in each])),
+        float(np.ptp([f.down for f in each])),
+        0.3 * float(np.ptp([f.scale for f in each])),
+    )
+    if len(each) < 2 or spread > MOVE_SPREAD + 0.25 * max(move, abs(scale - 1)):
+        return None
+    moved = matching.shifted(expected.astype(np.float32), found).round().clip(0, 255).astype(np.uint8)
+    where = matching.foreground(moved) | matching.foreground(images)
+    own = float(matching.agreement(images, expected, masks).mean())
+    better = float(matching.agreement(images, moved, where).mean())
+    control = control_level(reference, slot.serial)
+    if better < max(own + FRAMING_GAIN, TRUSTED * control, FEWEST):
+        return None
+    pixels = [round(shift * 100, 2) for shift in (found.right - usual.right, found.down - usual.down)]
+    message = (
+        f"The subject is {scale:.2f} times as large as it should be, {pixels[0]:+.1f} % of the picture's height"
+        f" to the right and {pixels[1]:+.1f} % down of where it should be."
+    )
+    return Finding(
+        "wrong_framing", slot.path, message, expected={"scale": 1, "right": 0, "down": 0},
+        actual={"scale": round(scale, 3), "right": pixels[0], "down": pixels[1]},
+        evidence={
+            "own": own, "better": better, "control": control, "scale": scale, "move": move, "spread": spread,
+        },
+    )  # fmt: skip
+
+
+def find_missing(slot: VideoSlot, signals: VideoSignals, reference: Reference) -> Finding | None:
+    """A subject that is transparent, or mostly not there."""
+    view = reference.expected[slot.serial]
+    mine, theirs = map(list, _shared(signals.timesteps, reference.timesteps))
+    images, expected, masks = signals.thumbnails[mine], view.images[theirs], view.masks[theirs]
+    opacity, cover = colour.opacity(images, expected, masks), colour.cover(images, masks)
+    if cover >= LEAST_COVER and opacity >= LEAST_OPACITY:
+        return None
+    message = (
+        f"Only {100 * cover:.0f} % of where the subject should be is not white, and the contrast to white"
+        f" is {100 * opacity:.0f} % of what it should be."
+    )
+    return Finding(
+        "missing_subject", slot.path, message, expected=1.0, actual=round(min(cover, opacity), 3),
+        evidence={"cover": cover, "opacity": opacity},
+    )  # fmt: skip
+
+
+def find_colors(slot: VideoSlot, signals: VideoSignals, reference: Reference) -> Finding | None:
+    """Swapped channels, or another tone."""
+    view = reference.expected[slot.serial]
+    mine, theirs = map(list, _shared(signals.timesteps, reference.timesteps))
+    actual, expected = colour.patches(signals.thumbnails[mine], view.images[theirs], view.masks[theirs])
+    if len(actual) < FEWEST_PATCHES:
+        return None
+    own, swapped = colour.up_to_gain(actual, expected), colour.up_to_gain(actual[:, ::-1], expected)
+    if own > COLOR_OFF and swapped < COLOR_BETTER * own:
+        message = (
+            f"With red and blue swapped, it is {swapped:.0f} levels off what it should be, as it is {own:.0f}."
+        )
+        return Finding(
+            "swapped_channels", slot.path, message, expected="RGB", actual="BGR",
+            evidence={"own": own, "better": swapped, "patches": len(actual)},
+        )  # fmt: skip
+    distance = colour.distance(actual, expected)
+    tones = {name: colour.distance(curve(expected), actual) for name, curve in colour.TONES.items()}
+    name = min(tones, key=tones.__getitem__)
+    if distance > TONE_OFF and tones[name] < TONE_BETTER * distance:
+        message = f"As {name}, it is {tones[name]:.0f} levels off what it should be, as sRGB {distance:.0f}."
+        return Finding(
+            "wrong_tone", slot.path, message, expected="sRGB", actual=name,
+            evidence={"own": distance, "better": tones[name], "patches": len(actual)},
+        )  # fmt: skip
+    gains = colour.channel_gains(actual, expected)
+    tinted = colour.distance(expected * gains, actual)
+    if gains.max() > LARGEST_TINT * gains.min() and distance > COLOR_OFF and tinted < COLOR_BETTER * distance:
+        message = (
+            "Its red, green and blue are {:.2f}, {:.2f} and {:.2f} times as bright as they should be.".format(
+                *gains
+            )
+        )
+        return Finding(
+            "wrong_tone", slot.path, message, expected=[1, 1, 1], actual=[round(float(gain), 3) for gain in gains],
+            evidence={"own": distance, "better": tinted, "patches": len(actual)},
+        )  # fmt: skip
+    return None
+
+
+def find_timing(path: str, cells: NDArray[np.float32], expected: NDArray[np.float32]) -> Finding | None:
+    """A video that is shifted, reversed or out of order, by its motion against that of `expected`."""
+    if min(len(cells), len(expected)) < timing.FEWEST_FRAMES:
+        return None
+    a, b = timing.motion(cells), timing.motion(expected)
+    curve = timing.lag_curve(a, b)
+    shift = timing.find_shift(curve)
+    backwards = timing.find_shift(timing.lag_curve(timing.motion(cells[::-1]), b))
+    if backwards.score > max(shift.score + REVERSED_GAIN, IN_STEP) and backwards.spread < 2 * SHIFT_SPREAD:
+        message = (
+            f"It moves as it should when it is played backwards ({backwards.score:.2f}, as it is {shift.own:.2f})."
+        )
+        return Finding(
+            "reversed_video", path, message, expected="forwards", actual="backwards",
+            evidence={"own": shift.own, "better": backwards.score, "lag": backwards.lag},
+        )  # fmt: skip
+    order = timing.lexicographic_order(len(cells))
+    sorted_ = timing.lag_curve(timing.motion(cells[np.argsort(order)]), b, longest=1).at(0)
+    if sorted_ > max(shift.score + ORDER_GAIN, IN_STEP):
+        message = (
+            "It moves as it should if its frames were sorted as text (0, 1, 10, …) and are put in order"
+            f" ({sorted_:.2f}, as it is {shift.own:.2f})."
+        )
+        return Finding(
+            "disordered_frames", path, message, expected="0, 1, 2, …", actual="0, 1, 10, …",
+            hint="Sort the frames by number, not by name.", evidence={"own": shift.own, "better": sorted_},
+        )  # fmt: skip
+    if max(shift.score, shift.own) < IN_STEP:
+        return None  # a static or flickering video says nothing of time
+    frames = round(shift.lag)
+    windows = timing.local_lags(a, b, WINDOW)
+    steady = windows[windows[:, 2] > IN_STEP, 1]
+    if (
+        frames
+        and abs(shift.lag) > SHIFT
+        and shift.spread < SHIFT_SPREAD
+        and shift.score > shift.own + SHIFT_GAIN
+        and np.median(np.abs(steady - shift.lag)) < SHIFT_SPREAD
+        and (np.abs(steady) > SHIFT / 2).mean() > 0.7
+    ):
+        early = frames > 0
+        message = (
+            f"It is {abs(frames)} frame{'s'[: abs(frames) > 1]} {'early' if early else 'late'}: its frame 0 shows "
+        )
+        message += f"timestep {frames}." if early else "what comes before timestep 0."
+        return Finding(
+            "time_shift", path, message, expected=0, actual=frames,
+            hint="Start at timestep 0, and render each timestep once.",
+            evidence={"own": shift.own, "better": shift.score, "lag": shift.lag, "spread": shift.spread},
+        )  # fmt: skip
+    return _find_disorder(path, cells, expected, windows)
+
+
+def _find_disorder(
+    path: str, cells: NDArray[np.float32], expected: NDArray[np.float32], windows: NDArray[np.float64]
+) -> Finding | None:
+    step = timing.find_step(windows)
+    repeated = timing.repeated_frames(cells, expected)
+    inner = repeated[(repeated > 2) & (repeated < len(cells) - 2)]
+    if step is not None and step.score > IN_STEP:
+        gained, timestep = step.lag > 0, step.timestep + WINDOW // 2
+        what = "is lost" if gained else "is repeated"
+        message = (
+            f"Near timestep {timestep} a frame {what}: from there on it is {abs(step.lag):.1f} frames"
+            f" {'early' if gained else 'late'}."
+        )
+        return Finding(
+            "disordered_frames", path, message, expected=0, actual=round(step.lag),
+            evidence={"own": step.own, "better": step.score, "lag": step.lag, "timestep": timestep},
+        )  # fmt: skip
+    swapped = timing.swapped_pairs(cells, expected)
+    if 0 < len(swapped) <= len(cells) // 4:
+        message = f"Frames {swapped[0]} and {swapped[0] + 1} are in the wrong order"
+        message += "." if len(swapped) == 1 else f", and {len(swapped) - 1} more such pairs."
+        return Finding(
+            "disordered_frames", path, message, expected=[int(swapped[0]), int(swapped[0]) + 1],
+            actual=[int(swapped[0]) + 1, int(swapped[0])],
+            evidence={"pairs": len(swapped), "timestep": int(swapped[0])},
+        )  # fmt: skip
+    if 0 < len(inner) <= len(cells) // 4:
+        message = f"Frame {inner[0]} repeats the one before it, while the training cameras see motion"
+        message += "." if len(inner) == 1 else f", and so do {len(inner) - 1} more."
+        return Finding(
+            "disordered_frames", path, message, expected="motion", actual=int(inner[0]),
+            evidence={"frames": len(inner), "timestep": int(inner[0])},
+        )  # fmt: skip
+    return None
+
+
+def find_blur(slot: VideoSlot, signals: VideoSignals, reference: Reference) -> Finding | None:
+    """A video with far less detail than the training camera beside it has."""
+    theirs = reference.seen[reference.nearest[slot.serial]].details
+    mine, at = map(list, _shared(signals.timesteps, reference.timesteps))
+    if not len(theirs):
+        return None
+    own, usual = signals.details[mine].mean(0), theirs[at].mean(0)
+    if not (own > 0).all() or not (usual > 0).all():
+        return None
+    missing = float(np.log2((own[0] / own[1]) / (usual[0] / usual[1])))
+    if missing > BLURRED:
+        return None
+    message = f"It has 1/{2**-missing:.0f} of the fine detail that the training views have."
+    return Finding(
+        "blurred_video",
+        slot.path,
+        message,
+        expected=1.0,
+        actual=round(2**missing, 4),
+        evidence={"detail": missing},
+    )
+
+
+def explain(
+    slot: VideoSlot, signals: VideoSignals, reference: Reference, others: Mapping[VideoSlot, Reference]
+) -> list[Finding]:
+    """What explains a video clearly better than its name: at most one finding of a kind, none that follows from
+    another. `others` are the references of other sequences by a slot of theirs."""
+    if slot.serial not in reference.expected or not set(signals.timesteps) & set(reference.timesteps):
+        return []
+    if missing := find_missing(slot, signals, reference):
+        return [missing]
+    if identity := find_identity(slot, signals, reference, others):
+        return [identity]
+    late = find_timing(slot.path, signals.cells, reference.expected[slot.serial].cells)
+    found = [late, find_colors(slot, signals, reference), find_blur(slot, signals, reference)]
+    if late is None:  # or the pictures compared are not of the same timestep
+        found.append(find_framing(slot, signals, reference))
+    return [finding for finding in found if finding is not None]

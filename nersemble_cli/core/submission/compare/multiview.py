@@ -1,0 +1,201 @@
+"""What the hold-out cameras of NVS should see, from the training cameras."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nersemble_cli.core.benchmarks import VideoBenchmark
+from nersemble_cli.core.data.calibration import CameraMatrices, read_calibration
+from nersemble_cli.core.data.cameras import rescale_intrinsics
+from nersemble_cli.core.errors import InvalidInputError
+from nersemble_cli.core.submission.compare import hull
+from nersemble_cli.core.submission.compare.reference import CACHE, Reference, View, fingerprint, load, save
+from nersemble_cli.core.submission.compare.signals import SignalCollector, sharpness, thumbnail_size
+from nersemble_cli.core.threads import Cancel, cpu_count, in_threads
+from nersemble_cli.core.video.pixels import to_rgb
+from nersemble_cli.core.video.reader import DAMAGE, VideoIndex, borrow_reader, open_video, reason
+
+FEWEST_CAMERAS = 6
+N_TIMESTEPS = 5
+BUDGET = 3.0  # frames to decode for thumbnails, for each of a sequence's
+
+
+class Place(NamedTuple):
+    """Where the data of a sequence is."""
+
+    folder: Path  # the benchmark folder
+    benchmark: VideoBenchmark
+    participant: int
+    sequence: str
+
+    def path(self, asset: str, serial: str | None = None) -> Path:
+        name = self.benchmark.asset(asset).path.format(
+            participant=self.participant, sequence=self.sequence, serial=serial
+        )
+        return self.folder / self.benchmark.folder / name
+
+    @property
+    def cache(self) -> Path:
+        return self.folder / CACHE / f"{self.benchmark.name}_{self.participant:03d}_{self.sequence}.npz"
+
+
+def cameras_with_data(place: Place) -> list[str]:
+    """The training cameras whose images and alpha maps are there."""
+    return [
+        serial
+        for serial in place.benchmark.train_serials
+        if place.path("images", serial).is_file() and place.path("alpha_maps", serial).is_file()
+    ]
+
+
+def applies_to(benchmark: VideoBenchmark) -> bool:
+    """Whether other cameras see what a submission's cameras do, at the same time."""
+    return len(benchmark.train_serials) >= FEWEST_CAMERAS
+
+
+def is_complete(place: Place) -> bool:
+    """Whether the folder has enough of the sequence for a comparison."""
+    return place.path("calibration").is_file() and len(cameras_with_data(place)) >= FEWEST_CAMERAS
+
+
+def choose_timesteps(n_frames: int, indices: Sequence[VideoIndex]) -> tuple[int, ...]:
+    """Up to `N_TIMESTEPS` timesteps, spread over the sequence, at which all videos can be decoded for little."""
+
+    def cost(timestep: int) -> int:
+        return sum(timestep - index.keys[index.key_before(timestep)] + 1 for index in indices)
+
+    wanted = np.linspace(0, n_frames - 1, min(N_TIMESTEPS, n_frames))
+    reach = n_frames / (2 * N_TIMESTEPS)
+    costs = [cost(t) for t in range(n_frames)]
+    nearby = (range(max(0, round(t - reach)), min(n_frames, round(t + reach) + 1)) for t in wanted)
+    chosen = sorted({min(window, key=lambda t: (costs[t], t)) for window in nearby}, key=lambda t: (costs[t], t))
+    left = BUDGET * n_frames
+    affordable: list[int] = []
+    for timestep in chosen:
+        left -= costs[timestep]
+        if left >= 0 or not affordable:
+            affordable.append(timestep)
+    return tuple(sorted(affordable))
+
+
+def plan_timesteps(place: Place) -> tuple[int, ...]:
+    """`choose_timesteps` for the data of a sequence."""
+    indices = []
+    for serial in cameras_with_data(place):
+        for asset in ("images", "alpha_maps"):
+            with borrow_reader(place.path(asset, serial)) as reader:
+                indices.append(reader.index)
+    return choose_timesteps(min(len(index.times) for index in indices), indices)
+
+
+def nearest_cameras(cameras: Mapping[str, CameraMatrices], serial: str, others: Sequence[str]) -> list[str]:
+    """`others` by how far their direction of view is from that of `serial`, nearest first."""
+    axis = cameras[serial].world_2_cam[2, :3]
+    return sorted((o for o in others if o != serial), key=lambda o: -float(cameras[o].world_2_cam[2, :3] @ axis))
+
+
+class _Thumbnails(NamedTuple):
+    images: NDArray[np.uint8]
+    silhouettes: NDArray[np.uint8]
+    details: NDArray[np.float64]
+
+
+def _thumbnails(place: Place, serial: str, timesteps: Sequence[int]) -> _Thumbnails:
+    size = thumbnail_size(place.benchmark)
+    images, silhouettes, details = [], [], []
+    for t in timesteps:
+        with borrow_reader(place.path("images", serial), t) as reader:
+            frame = reader.frame(t)
+            images.append(to_rgb(frame, size=size[::-1]))
+            details.append(sharpness(frame))
+        with borrow_reader(place.path("alpha_maps", serial), t) as reader:
+            silhouettes.append(to_rgb(reader.frame(t), size=size[::-1])[..., 0])
+    return _Thumbnails(np.stack(images), np.stack(silhouettes), np.array(details))
+
+
+def _cells(path: Path, size: tuple[int, int], cancel: Cancel) -> NDArray[np.float32]:
+    """The cells of all frames. Raises `InvalidInputError` if the video is damaged."""
+    collector = SignalCollector(size, ())
+    try:
+        with path.open("rb") as file, open_video(file) as (container, stream):
+            for t, frame in enumerate(container.decode(stream)):
+                cancel.check()
+                collector(t, frame)
+    except DAMAGE as error:
+        raise InvalidInputError(f"{path} cannot be decoded: {reason(error)}.") from error
+    return collector.signals.cells
+
+
+def expect(place: Place, timesteps: tuple[int, ...]) -> Reference:
+    """The reference of a sequence, from the cache if the data is as it was.
+
+    Raises `InvalidInputError` if the data is damaged.
+    """
+    train = cameras_with_data(place)
+    sources = [place.path(asset, serial) for serial in train for asset in ("images", "alpha_maps")]
+    key = fingerprint([place.path("calibration"), *sources], timesteps, thumbnail_size(place.benchmark))
+    reference = load(place.cache, key)
+    if reference is None:
+        reference = _build(place, train, timesteps)
+        save(place.cache, key, reference)
+    return reference
+
+
+def _build(place: Place, train: Sequence[str], timesteps: tuple[int, ...]) -> Reference:
+    height, width = size = thumbnail_size(place.benchmark)
+    with borrow_reader(place.path("images", train[0])) as reader:
+        first = reader.frame(0)
+        scale = width / first.width, height / first.height
+    calibration = read_calibration(place.path("calibration"))
+    cameras = {
+        serial: CameraMatrices(pose, rescale_intrinsics(intrinsics, *scale))
+        for serial, (pose, intrinsics) in calibration.items()
+    }
+    wanted = [serial for serial in place.benchmark.submission_serials if serial in cameras]
+    thumbnails = dict(in_threads(lambda serial, _: _thumbnails(place, serial, timesteps), train, cpu_count()))
+    silhouettes = [[thumbnails[serial].silhouettes[k] for serial in train] for k in range(len(timesteps))]
+    nearest = {serial: nearest_cameras(cameras, serial, train)[0] for serial in wanted}
+    moving = dict(
+        in_threads(
+            lambda serial, cancel: _cells(place.path("images", serial), size, cancel),
+            sorted(set(nearest.values())),
+            1,
+        )
+    )
+    none = np.zeros((0, next(iter(moving.values())).shape[1]), np.float32)
+    seen = {
+        serial: View(
+            thumbnails[serial].images, thumbnails[serial].silhouettes >= hull.INSIDE, moving.get(serial, none),
+            thumbnails[serial].details,
+        )
+        for serial in train
+    }  # fmt: skip
+    carver = hull.make_carver([cameras[serial] for serial in train], silhouettes)
+    if carver is None:
+        return Reference(timesteps, {}, seen, {}, nearest)
+    outside = [carver.carve(views) for views in silhouettes]
+
+    def predicted(serial: str) -> View:
+        views = [
+            hull.predict(
+                carver,
+                outside[k],
+                cameras,
+                train,
+                [thumbnails[s].images[k] for s in train],
+                silhouettes[k],
+                serial,
+            )
+            for k in range(len(timesteps))
+        ]
+        beside = seen[nearest.get(serial, serial)]
+        return View(np.stack([v[0] for v in views]), np.stack([v[1] for v in views]), beside.cells, beside.details)
+
+    expected = {serial: predicted(serial) for serial in wanted}
+    controls = {serial: predicted(serial) for serial in set(nearest.values())}
+    return Reference(timesteps, expected, seen, controls, nearest)
