@@ -232,19 +232,21 @@ def smooth(face: Face, rng: np.random.Generator) -> Face:
     vertices = face.vertices
     i, j = face.faces.ravel(), np.roll(face.faces, -1, axis=1).ravel()
     count = np.maximum(np.bincount(i, minlength=len(vertices)), 1)
-    for _ in range(10):
+    for _ in range(4):
         mean = np.stack([np.bincount(i, vertices[j, k], len(vertices)) for k in range(3)], axis=1) / count[:, None]
         vertices = np.where(np.bincount(i, minlength=len(vertices))[:, None] > 0, mean, vertices)
     return replace(face, vertices=vertices)
 
 
 def holes(face: Face, rng: np.random.Generator) -> Face:
-    """Without the neck, and without what the camera did not see of the back of the head."""
-    centers = face.vertices[face.faces].mean(axis=1)
-    axis = rng.normal(size=3)
-    along = (centers - centers.mean(axis=0)) @ (axis / np.linalg.norm(axis))
-    kept = along > np.quantile(along, rng.uniform(0, 0.2))
-    return _compact(replace(face, faces=face.faces[kept]))
+    """Without the neck and without the back of the head."""
+    marks = face.landmarks
+    assert marks is not None
+    right, down = marks[3] - marks[0], marks[5:].mean(axis=0) - marks[:4].mean(axis=0)
+    back = np.cross(right, down)
+    axis = back / np.linalg.norm(back) + rng.uniform(0, 1) * down / np.linalg.norm(down)
+    along = (face.vertices[face.faces].mean(axis=1) - marks[5:].mean(axis=0)) @ axis / np.linalg.norm(right)
+    return _compact(replace(face, faces=face.faces[along < rng.uniform(0.6, 1.5)]))
 
 
 def _compact(face: Face) -> Face:
@@ -254,12 +256,13 @@ def _compact(face: Face) -> Face:
 
 
 def unseen_side(face: Face, rng: np.random.Generator) -> Face:
-    """A surface from one depth map: half of the face lacks, its landmarks are guessed."""
+    """A surface from one depth map: up to half of the face lacks, and landmarks there are put to its edge."""
     assert face.landmarks is not None
     right = face.landmarks[3] - face.landmarks[0]
     along = (face.vertices[face.faces].mean(axis=1) - face.landmarks[:4].mean(axis=0)) @ right / (right @ right)
-    kept = along < rng.uniform(0.2, 0.8)
-    return _compact(replace(face, faces=face.faces[kept]))
+    seen = _compact(replace(face, faces=face.faces[along < rng.uniform(0.2, 1.2)]))
+    nearest = [np.linalg.norm(seen.vertices - point, axis=1).argmin() for point in face.landmarks]
+    return replace(seen, landmarks=seen.vertices[nearest])
 
 
 def floaters(face: Face, rng: np.random.Generator) -> Face:
@@ -303,6 +306,7 @@ def with_habits(**changes: object) -> Callable[[Habits], Habits]:
 
 
 ANY = tuple(METHODS)
+SAME = ("FLAME", "shared")
 FREE = ("cubes", "coarse")
 LANDMARKS = ("shared", *FREE)
 HONEST_HABITS: dict[str, tuple[Callable[[Habits], Habits], tuple[str, ...]]] = {
@@ -313,7 +317,7 @@ HONEST_HABITS: dict[str, tuple[Callable[[Habits], Habits], tuple[str, ...]]] = {
     "shape varies as much from image to image as between people": (with_habits(jitter=1.0), ANY),
     "expressions three times as strong, jaw wide open": (with_habits(expression=3.0, jaw=0.5), ANY),
     "head turned far on its neck": (with_habits(neck=0.8), ("FLAME",)),
-    "one neutral mesh for a person": (with_habits(one_neutral=True), ("FLAME", "shared")),
+    "one neutral mesh for a person": (with_habits(one_neutral=True), SAME),
     "in millimetres": (with_habits(unit=1000.0), ANY),
 }
 HONEST_CHANGES: dict[str, tuple[Change, tuple[str, ...]]] = {
@@ -527,20 +531,20 @@ MISTAKES: dict[str, Mistake] = {
     "posed mesh of another image": Mistake(copied(True, "posed"), ("duplicate_mesh",)),
     "neutral mesh of another person": Mistake(copied(False, "neutral"), ("duplicate_mesh",)),
     "the same, moved and scaled": Mistake(copied(False, "neutral", True), ("duplicate_mesh", "wrong_participant")),
-    "neutral mesh of another person, equal to none": Mistake(another_person(1), ("wrong_participant",)),
-    "posed and neutral swapped": Mistake(swapped_subtasks, ("swapped_subtasks",), once=True),
-    "the same for one person": Mistake(swapped_for_one, ("swapped_subtasks",)),
-    "the same for one image": Mistake(swapped_image, ("swapped_subtasks",)),
+    "neutral mesh of another person, equal to none": Mistake(another_person(1), ("wrong_participant",), SAME),
+    "posed and neutral swapped": Mistake(swapped_subtasks, ("swapped_subtasks",), SAME, once=True),
+    "the same for one person": Mistake(swapped_for_one, ("swapped_subtasks",), SAME),
+    "the same for one image": Mistake(swapped_image, ("swapped_subtasks",), SAME),
     "one mesh inside out": Mistake(one(inside_out), ("inside_out_mesh",)),
     "one mesh mirrored": Mistake(one(mirrored), ("mirrored_mesh", "inside_out_mesh")),
     "vertices permuted in one file": Mistake(one(permuted(1.0)), CODES_SHAPE),
     "5 % of the vertices permuted in one file": Mistake(one(permuted(0.05)), CODES_SHAPE),
     "vertices permuted alike in all files": Mistake(every(permuted_alike), CODES_SHAPE, once=True),
     "one mesh flat": Mistake(one(flat), CODES_SHAPE),
-    "one mesh collapsed": Mistake(one(collapsed), (*CODES_SHAPE, "lost_vertices")),
+    "one mesh collapsed": Mistake(one(collapsed), CODES_SHAPE),
     "spikes in one mesh": Mistake(one(spikes), CODES_SHAPE),
     "one vertex far away": Mistake(one(one_spike), CODES_SHAPE),
-    "half a head": Mistake(one(half_head), (*CODES_SHAPE, "lost_vertices"), ("FLAME", "shared")),
+    "half a head": Mistake(one(half_head), (*CODES_SHAPE, "lost_vertices"), SAME),
     "no eyeballs": Mistake(one(without_eyes), (*CODES_SHAPE, "lost_vertices"), ("FLAME",)),
     "eyeballs elsewhere": Mistake(one(eyes_elsewhere), CODES_SHAPE, ("FLAME",)),
     "landmarks of another image": Mistake(landmarks_of(True), OFF, LANDMARKS),
@@ -557,6 +561,8 @@ MISTAKES: dict[str, Mistake] = {
 def files_of(finding: Finding) -> set[str]:
     """The files a finding tells of; nothing if it is of all."""
     paths = [finding.path] if finding.path else finding.actual if isinstance(finding.actual, list) else []
+    if finding.code == "duplicate_mesh":  # equal meshes: the message names the others
+        paths += [word.strip(".,") for word in finding.message.split() if word.strip(".,").endswith(".ply")]
     return {str(path).replace("landmarks", "mesh").replace(".npy", ".ply") for path in paths}
 
 
@@ -567,8 +573,6 @@ def told_of(findings: list[Finding], changed: Faces) -> list[Finding]:
 
     def tells(finding: Finding) -> bool:
         files = files_of(finding)
-        if finding.code == "duplicate_mesh" and any(path in finding.message for path in changed):
-            return True
         return not files or any(f in changed or f in folders or f.rpartition("/")[0] in folders for f in files)
 
     return [finding for finding in findings if tells(finding)]

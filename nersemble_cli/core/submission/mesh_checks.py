@@ -139,6 +139,9 @@ def check_geometry(path: str, mesh: Mesh, has_landmarks: bool) -> list[Finding]:
     if zeros > MANY_ZEROS * len(mesh.vertices):
         message = f"{zeros} of {len(mesh.vertices)} vertices are exactly (0, 0, 0)."
         findings.append(Finding("zero_vertices", path, message, expected=0, actual=zeros))
+    if len(mesh.vertices) and not np.ptp(mesh.vertices, axis=0).any():
+        message = "All of its vertices are at the same place."
+        findings.append(Finding("incomplete_mesh", path, message, expected="a surface", actual=0, severity=ERROR))
     is_sound = not len(bad) and not outside.any()
     if is_sound and not has_landmarks and mesh.n_seam_vertices and len(mesh.vertices) == FLAME_VERTEX_COUNT:
         message = (

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nersemble_cli.core.submission.mesh_checks import check_landmarks, count_coincident
+from nersemble_cli.core.formats.ply import Mesh
+from nersemble_cli.core.submission.mesh_checks import check_geometry, check_landmarks, count_coincident
 from tests import made_up
 
 
@@ -31,3 +32,37 @@ def test_landmark_order_is_judged_in_any_space(seed: int, scale: float) -> None:
     assert check_landmarks("x", moved, None) == []
     mirrored = moved * [-1, 1, 1]
     assert [f.code for f in check_landmarks("x", mirrored, None)] == ["landmarks_mirrored"]
+
+
+def test_seven_points_around_one_eye_are_not_the_landmarks() -> None:
+    # Points 36 to 42 of 68: the right eye, and the inner corner of the left one.
+    eye = np.array([[-45, 0, 0], [-37, 4, 2], [-28, 4, 2], [-20, 0, 1], [-28, -4, 2], [-37, -4, 2], [20, 0, 1.0]])
+    (finding,) = check_landmarks("x", eye, None)
+    assert (finding.code, finding.severity, "not the points of NoW" in finding.message) == (
+        "landmarks_mirrored",
+        "error",
+        True,
+    )
+
+
+def test_open_mouth_and_smile_are_a_face() -> None:
+    landmarks = made_up.now_landmarks()
+    for change in ([0, -0.04, -0.02], [0, 0.02, 0]):
+        moved = landmarks.copy()
+        moved[5:] += change
+        assert check_landmarks("x", moved, None) == []
+    landmarks[5:, 0] *= 1.8
+    assert check_landmarks("x", landmarks, None) == []
+
+
+def test_landmarks_inside_large_triangles_are_on_the_mesh() -> None:
+    corners = np.array([[-1.0, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]])
+    square = Mesh(corners, np.array([[0, 1, 2], [0, 2, 3]]))
+    assert check_landmarks("x", 5 * made_up.now_landmarks() * [1, 1, 0.1], square) == []
+    codes = [f.code for f in check_landmarks("x", 1 + made_up.now_landmarks(), square)]
+    assert codes == ["landmarks_off_mesh"]
+
+
+def test_mesh_that_is_one_point_is_an_error() -> None:
+    (finding,) = check_geometry("x", Mesh(np.ones((9, 3)), np.array([[0, 1, 2]])), has_landmarks=True)
+    assert (finding.code, finding.severity) == ("incomplete_mesh", "error")

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 
 from nersemble_cli.core.submission.compare.cases import ENOUGH, RULE, Case
-from nersemble_cli.core.submission.compare.mesh_signals import MeshSignal
+from nersemble_cli.core.submission.compare.mesh_signals import NEAR, LandmarkSignal, MeshSignal
 from nersemble_cli.core.submission.compare.shapes import Shapes, place
 
 STEADY = slice(0, 5)  # landmarks that an expression hardly moves: eye corners and the point below the nose
 # In distances of the outer eye corners.
 ON_SURFACE = 1e-3  # picked on the mesh
-SLIPPED = 0.008  # where landmarks are picked on the mesh
 OFF_SURFACE = 0.06
-ALL_OFF = 0.08  # the middle one of seven, in the middle one of all files
+ALL_OFF = 0.05  # the middle one of seven, in the middle one of all files
 MOVED = 0.12
 
 
@@ -41,18 +41,28 @@ def find_moved_landmarks(family: Sequence[MeshSignal], shapes: Shapes) -> list[C
 
 
 def find_copied_landmarks(signals: Sequence[MeshSignal]) -> list[Case]:
-    """Landmarks that equal those of another mesh."""
+    """Landmarks that equal those of another mesh, on whose surface they lie more exactly."""
     cases = []
-    first: dict[bytes, MeshSignal] = {}
+    same: dict[bytes, list[MeshSignal]] = defaultdict(list)
     for signal in signals:
-        if signal.landmarks is None:
-            continue
-        other = first.setdefault(signal.landmarks.digest, signal)
-        if other.vertices_digest != signal.vertices_digest:
-            message = f"They equal {other.slot.landmarks_path}, but the meshes differ."
-            others = [other.slot.landmarks_path]
-            cases.append(Case(signal.slot.landmarks_path, message, {"equal": 2}, others))
+        if signal.landmarks is not None:
+            same[signal.landmarks.digest].append(signal)
+    for group in same.values():
+        owner = min(group, key=lambda signal: _farthest(signal.landmarks))
+        for signal in group:
+            if signal.vertices_digest != owner.vertices_digest:
+                message = f"They equal {owner.slot.landmarks_path}, but the meshes differ."
+                evidence = {
+                    "eye_distances": _farthest(signal.landmarks),
+                    "eye_distances_other": _farthest(owner.landmarks),
+                }
+                cases.append(Case(signal.slot.landmarks_path, message, evidence, [owner.slot.landmarks_path]))
     return cases
+
+
+def _farthest(marks: LandmarkSignal | None) -> float:
+    """How far the farthest landmark is off the surface, in eye distances."""
+    return float(marks.distances.max()) / marks.eye_distance if marks is not None else np.inf
 
 
 def find_landmarks_off_surface(signals: Sequence[MeshSignal]) -> list[Case]:
@@ -67,11 +77,11 @@ def find_landmarks_off_surface(signals: Sequence[MeshSignal]) -> list[Case]:
             " seem to be in another space, or of another mesh."
         )
         return [Case(None, message, {"eye_distances": typical, "limit": ALL_OFF})]
-    worst = np.array([marks.distances.max() / marks.eye_distance for _, marks in marked])
+    worst = np.array([_farthest(marks) for _, marks in marked])
     usual = float(np.median(worst))
-    limit = max(OFF_SURFACE, 3 * float(np.quantile(worst, 0.8)))
-    if np.mean(worst < ON_SURFACE) >= RULE:
-        limit = SLIPPED
+    limit = max(OFF_SURFACE, 2.5 * float(np.quantile(worst, 0.8)))
+    if np.mean(worst <= ON_SURFACE) >= RULE:
+        limit = NEAR
     return [
         Case(
             signal.slot.landmarks_path,

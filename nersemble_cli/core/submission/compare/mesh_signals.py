@@ -18,6 +18,9 @@ from nersemble_cli.core.submission.surface import lengths, surface_distances
 Array = NDArray[np.float64]
 
 N_POINTS = 400  # vertices that are kept
+# In distances of the outer eye corners.
+MARGIN = 0.1  # of the box around the landmarks
+NEAR = 0.008  # to the surface; what is nearer needs no better figure
 N_FACES = 1000  # faces whose edges are measured
 
 
@@ -122,6 +125,19 @@ def measure_landmarks(landmarks: Array, mesh: Mesh) -> LandmarkSignal | None:
     return LandmarkSignal(
         _digest(landmarks.astype("<f4")),
         landmarks,
-        surface_distances(landmarks, mesh.vertices, mesh.faces),
+        _distances(landmarks, mesh, eye_distance),
         eye_distance,
     )
+
+
+def _distances(landmarks: Array, mesh: Mesh, eye_distance: float) -> Array:
+    """The distances to the surface; to the faces around, in a third of the time, if those are near enough."""
+    low, high = landmarks.min(axis=0), landmarks.max(axis=0)
+    margin = MARGIN * eye_distance
+    around = ((mesh.vertices > low - margin) & (mesh.vertices < high + margin)).all(axis=1)
+    faces = mesh.faces[around[mesh.faces[:, 0]]]
+    if len(faces):
+        found = surface_distances(landmarks, mesh.vertices, faces)
+        if found.max() <= NEAR * eye_distance:
+            return found
+    return surface_distances(landmarks, mesh.vertices, mesh.faces)

@@ -36,6 +36,7 @@ from nersemble_cli.core.submission.compare.shapes import (
 )
 from nersemble_cli.core.submission.findings import Finding, Report
 from nersemble_cli.core.submission.mesh_checks import MeshObserver
+from nersemble_cli.core.submission.surface import lengths
 
 Array = NDArray[np.float64]
 
@@ -43,8 +44,11 @@ Array = NDArray[np.float64]
 TORN = 20.0
 FEWEST_FACES = 500  # with fewer, long edges are in order
 FLAT = 0.02  # the smallest extent by the largest
+LONGER = 3.0  # times as long as the longest edges usually are
 FARTHEST = 10.0  # vertex, times the median distance from the middle
+SAME_EDGE = 1e-4  # of the longest one: what rounding leaves
 STRETCHED = 2.5  # logarithm: noise and expressions stretch 99.9 % of the edges by less
+DISPLACED = 0.5  # of a mesh's size, about 5 cm
 OUTWARDS = 0.2  # less is neither inwards nor outwards
 
 
@@ -93,6 +97,7 @@ def compare_meshes(signals: Sequence[MeshSignal]) -> Outcome:
     for topology, family in families.items():
         for signal, twin in zip(family, (between[topology] <= SAME_SHAPE).argmax(axis=1), strict=True):
             keys[signal.slot.path] = family[twin].vertices_digest
+    keys.update(_moved_copies([signal for signal in sound if signal.topology not in families]))
     equal, notes = find_duplicates(sound, keys)
     cases.add("duplicate_mesh", equal)
     for topology, family in families.items():
@@ -100,8 +105,9 @@ def compare_meshes(signals: Sequence[MeshSignal]) -> Outcome:
     turned, more = find_inside_out(cases.unknown(sound))
     cases.add("inside_out_mesh", turned)
     cases.add("incomplete_mesh", find_strangers(sound))
-    for family in families.values():
+    for topology, family in families.items():
         cases.add("incomplete_mesh", find_stretched(family))
+        cases.add("incomplete_mesh", find_displaced(family, shapes[topology]))
     for topology, family in families.items():
         cases.add("swapped_subtasks", find_swapped(family, between[topology]))
         cases.add("wrong_participant", find_strange(family, between[topology]))
@@ -121,25 +127,48 @@ def _and_more(names: Sequence[str], most: int = 3) -> str:
 
 
 def find_broken(signals: Sequence[MeshSignal]) -> list[Case]:
-    """Meshes that are no surface of a head, whatever the others are like."""
+    """Meshes that are no surface of a head, by themselves or by the lengths of edges that are usual here."""
     cases = []
-    for signal in signals:
-        path, faces = signal.slot.path, signal.num_faces
-        most = int(0.8 * len(signal.edges))
-        length = float(np.partition(signal.edges, most)[most]) * faces**0.5
-        if signal.flatness < FLAT:
-            message = f"It is flat: its smallest extent is {signal.flatness:.2g} of its largest."
-            cases.append(Case(path, message, {"flatness": signal.flatness, "expected": FLAT}))
-        elif faces >= FEWEST_FACES and length > TORN:
+    # Lengths as they would be with the same faces on any mesh, so that coarse and fine ones compare.
+    edges = np.array([_quantiles(signal.edges, (0.8, 0.99)) * signal.num_faces**0.5 for signal in signals])
+    usual = float(np.median(edges[:, 1]))
+    limit = max(TORN, LONGER * usual) if len(signals) >= ENOUGH else np.inf
+    for signal, (most, longest) in zip(signals, edges, strict=True):
+        path, flatness = signal.slot.path, signal.flatness
+        if flatness < FLAT:
+            message = f"It is flat: its smallest extent is {flatness:.2g} of its largest."
+            cases.append(Case(path, message, {"flatness": flatness, "limit": FLAT}))
+        elif signal.num_faces >= FEWEST_FACES and most > TORN:
             message = "Its faces connect vertices that are far apart, as if vertices were in another order."
-            cases.append(Case(path, message, {"edge_length": length, "expected": TORN}))
+            cases.append(Case(path, message, {"edge_length": float(most), "limit": TORN}))
+        elif signal.num_faces >= FEWEST_FACES and longest > limit:
+            message = f"Some of its edges are {longest / usual:.0f} times as long as the longest of other meshes."
+            cases.append(Case(path, message, {"edge_length": float(longest), "usual": usual, "limit": limit}))
         elif signal.reach > FARTHEST:
             message = f"A vertex lies {signal.reach:.0f} times as far from the middle as most."
-            cases.append(Case(path, message, {"reach": signal.reach, "expected": FARTHEST}))
+            cases.append(Case(path, message, {"reach": signal.reach, "limit": FARTHEST}))
     return cases
 
 
+def _quantiles(values: NDArray[np.float32], shares: tuple[float, ...]) -> NDArray[np.float32]:
+    """As `np.quantile` of values (N,), without interpolation: six times as fast."""
+    places = [int(share * (len(values) - 1)) for share in shares]
+    found: NDArray[np.float32] = np.partition(values, places)[places]
+    return found
+
+
 # All meshes
+
+
+def _moved_copies(signals: Sequence[MeshSignal]) -> dict[str, bytes]:
+    """Keys of meshes of rare topologies: the same for those whose faces and lengths of edges are the same."""
+    first: dict[object, MeshSignal] = {}
+    keys = {}
+    for signal in signals:
+        other = first.setdefault(signal.topology, signal)
+        if np.allclose(signal.edges, other.edges, rtol=SAME_EDGE, atol=SAME_EDGE * float(other.edges.max())):
+            keys[signal.slot.path] = other.vertices_digest
+    return keys
 
 
 def find_duplicates(signals: Sequence[MeshSignal], keys: Mapping[str, bytes]) -> tuple[list[Case], list[str]]:
@@ -254,6 +283,22 @@ def find_stretched(family: Sequence[MeshSignal]) -> list[Case]:
         if value > limit
     ]
     return cases
+
+
+def find_displaced(family: Sequence[MeshSignal], shapes: Shapes) -> list[Case]:
+    """Meshes of which some part, such as an eyeball, is elsewhere than in the others."""
+    away = lengths(shapes.points - np.median(shapes.points, axis=0)).max(axis=1)
+    limit = max(DISPLACED, 4 * float(np.quantile(away, 0.8)))
+    usual = float(np.median(away))
+    return [
+        Case(
+            signal.slot.path,
+            f"Part of it is {value / usual:.0f} times as far from where it should be as in other meshes.",
+            {"displaced": float(value), "usual": usual, "limit": limit},
+        )
+        for signal, value in zip(family, away, strict=True)
+        if value > limit
+    ]
 
 
 def find_mirrored(family: Sequence[MeshSignal], shapes: Shapes) -> list[Case]:
