@@ -282,9 +282,17 @@ def make_look(seed: int) -> Look:
 
 
 class _Chumpy:
-    """Is pickled under the name of `chumpy.ch.Ch`, as FLAME's files have it, without chumpy."""
+    """Is pickled under the name of `chumpy.ch.Ch`, as FLAME's files have it, without chumpy.
+
+    The state is what chumpy's own arrays are pickled with, and needs to load them.
+    """
 
     def __init__(self, x: NDArray[Any]) -> None:
+        self._dirty_vars = {"x"}
+        self._itr = None
+        self._depends_on_deps: dict[str, Any] = {}
+        self._make_dense = False
+        self._make_sparse = False
         self.x = x
 
 
@@ -304,11 +312,14 @@ _PICKLED_AS = {_Chumpy: b"cchumpy.ch\nCh\n", _Sparse: b"cscipy.sparse.csc\ncsc_m
 
 
 def _pickled(content: object) -> bytes:
-    """A pickle as Python 2 would have made it, in which our stand-ins have the names of what they stand for."""
+    """A pickle as Python 2 would have made it, in which our stand-ins have the names of what they stand for.
+
+    NumPy's functions have the names by which NumPy 1 and 2 find them.
+    """
     data = pickle.dumps(content, protocol=2)
     for cls, name in _PICKLED_AS.items():
         data = data.replace(f"c{cls.__module__}\n{cls.__qualname__}\n".encode(), name)
-    return data
+    return data.replace(b"cnumpy._core.", b"cnumpy.core.")
 
 
 def write_flame_model(folder: Path) -> Path:
@@ -336,5 +347,7 @@ def write_flame_model(folder: Path) -> Path:
     static = {"lmk_face_idx": model.static.faces, "lmk_b_coords": model.static.barycentric}
     (folder / STATIC_EMBEDDING).write_bytes(_pickled(static))
     dynamic = {"lmk_face_idx": model.dynamic.faces, "lmk_b_coords": model.dynamic.barycentric}
-    np.save(folder / DYNAMIC_EMBEDDING, np.array(dynamic, dtype=object), allow_pickle=True)
+    with (folder / DYNAMIC_EMBEDDING).open("wb") as file:  # np.save would pickle as only NumPy 2 can read
+        np.lib.format.write_array_header_1_0(file, {"descr": "|O", "fortran_order": False, "shape": ()})
+        file.write(_pickled(np.array(dynamic, dtype=object)))
     return path
