@@ -37,6 +37,7 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
     """What it is, what was found, and a style."""
     from nersemble_cli.cli.output import human_size
     from nersemble_cli.core.errors import install_command
+    from nersemble_cli.core.flame.model import EMBEDDINGS_PAGE
 
     def row(name: str, text: str | None, otherwise: str) -> tuple[str, str, str]:
         return (name, text, "") if text else (name, otherwise, "yellow")
@@ -66,6 +67,11 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str, str]]:
             "FLAME model",
             model["path"] if model["found"] else None,
             f"not at {model['path']}: download flame2023.pkl from https://flame.is.tue.mpg.de",
+        ),
+        row(
+            "FLAME landmarks",
+            None if model["missing_embeddings"] else "both embeddings are beside the model",
+            f"not beside the model: {' and '.join(model['missing_embeddings'])}; download from {EMBEDDINGS_PAGE}",
         ),
         row(
             "URL",

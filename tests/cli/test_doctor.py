@@ -22,7 +22,7 @@ def test_doctor_says_what_is_there(
     assert found["schema_version"] == 1
     assert found["libraries"]["numpy"] == np.__version__
     assert found["ffmpeg"]["libx264"]
-    assert found["flame_model"]["found"]
+    assert found["flame_model"]["found"] and found["flame_model"]["missing_embeddings"] == []
     assert found["folder"]["exists"]
     assert found["folder"]["free_bytes"] > 0
     assert not found["url_configured"]
@@ -40,6 +40,7 @@ def test_doctor_never_shows_the_url(run: Run, monkeypatch: pytest.MonkeyPatch) -
 def test_doctor_without_a_model_says_where_to_get_it(run: Run) -> None:
     out = run("doctor").out
     assert "~/.cache/FLAME/flame2023.pkl" in out and "flame.is.tue.mpg.de" in out
+    assert "flame_static_embedding.pkl and flame_dynamic_embedding.npy" in out and "RingNet" in out
 
 
 def test_doctor_without_torch_says_what_to_install(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,8 @@ from nersemble_cli.core.settings import FLAME_VARIABLE, find_flame_model
 JOINTS = ("global", "neck", "jaw", "left eye", "right eye")
 STATIC_EMBEDDING = "flame_static_embedding.pkl"
 DYNAMIC_EMBEDDING = "flame_dynamic_embedding.npy"
+EMBEDDINGS_PAGE = "https://github.com/soubhiksanyal/RingNet/tree/master/flame_model"
+"""Where both embeddings come from, also for the official toolkit."""
 N_SHAPE = 300
 N_EXPRESSION = 100
 _JAW = JOINTS.index("jaw")

@@ -13,6 +13,7 @@ from nersemble_cli.core.errors import MissingFileError, UsageError, missing_extr
 from nersemble_cli.core.flame.layer import Flame, axis_angle_to_matrix
 from nersemble_cli.core.flame.model import (
     DYNAMIC_EMBEDDING,
+    EMBEDDINGS_PAGE,
     STATIC_EMBEDDING,
     Embedding,
     FlameModel,
@@ -170,7 +171,7 @@ def _required(embedding: Embedding | None, name: str) -> Embedding:
     if embedding is None:
         raise MissingFileError(
             f"Landmarks need {name} beside the FLAME model.",
-            "It comes with FLAME's landmark embeddings: https://flame.is.tue.mpg.de",
+            f"Download it from {EMBEDDINGS_PAGE}",
         )
     return embedding
 

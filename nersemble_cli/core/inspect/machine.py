@@ -12,6 +12,7 @@ from typing import Any
 from nersemble_cli import __version__
 from nersemble_cli.core.errors import NersembleError
 from nersemble_cli.core.files import free_space
+from nersemble_cli.core.flame.model import DYNAMIC_EMBEDDING, STATIC_EMBEDDING
 from nersemble_cli.core.platform import cpu_count
 from nersemble_cli.core.scenes.display import find_surface
 from nersemble_cli.core.settings import env_problems, find_flame_model, find_folder, find_url
@@ -67,8 +68,9 @@ def _flame_model() -> dict[str, Any]:
     try:
         path = find_flame_model()
     except NersembleError:  # a user without a home
-        return {"path": None, "found": False}
-    return {"path": _tilde(path), "found": path.is_file()}
+        return {"path": None, "found": False, "missing_embeddings": []}
+    missing = [name for name in (STATIC_EMBEDDING, DYNAMIC_EMBEDDING) if not (path.parent / name).is_file()]
+    return {"path": _tilde(path), "found": path.is_file(), "missing_embeddings": missing}
 
 
 def _existing(path: Path) -> Path:

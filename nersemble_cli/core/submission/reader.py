@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import av
 import numpy as np
@@ -18,7 +18,7 @@ from nersemble_cli.core.benchmarks import MONO, NVS, SVFR, Benchmark, VideoBench
 from nersemble_cli.core.errors import InvalidInputError, MissingFileError, UsageError
 from nersemble_cli.core.formats.npy import read_npy
 from nersemble_cli.core.formats.ply import read_ply
-from nersemble_cli.core.submission.findings import Report
+from nersemble_cli.core.submission.findings import ERROR, Finding, Report
 from nersemble_cli.core.submission.frame_counts import frame_counts
 from nersemble_cli.core.submission.members import UNREADABLE, ZipMember
 from nersemble_cli.core.submission.validation import validate_submission
@@ -33,8 +33,8 @@ class _SubmissionDataReader:
     """The files of a submission zip, which stays open until `close` or the end of a `with` block."""
 
     _benchmark: Benchmark
-    # The lists that the official validator returns, and the codes of the findings that go into them.
-    _issues: ClassVar[Mapping[str, tuple[str, ...]]]
+    # The official validator's name for what a finding says; `{kind}` is posed or neutral.
+    _issues: ClassVar[Mapping[str, str]]
 
     def __init__(self, zip_path: str | Path) -> None:
         """Opens `zip_path`. Raises `UsageError` if it is missing and `InvalidInputError` if it is not a zip."""
@@ -59,16 +59,22 @@ class _SubmissionDataReader:
     ) -> None:
         self.close()
 
-    def validate_submission(self) -> dict[str, list[str]]:
-        """What is wrong with the submission: the names of the files, under the keys of the official toolkit.
+    def validate_submission(self) -> dict[str, list[Any]]:
+        """What is wrong with the submission, as the official toolkit says it; empty if nothing is.
 
-        Only these kinds of errors are listed here. `nersemble_cli.validate_submission` finds many more.
+        Its kinds of errors are under its keys, all others under their finding codes. The items are the names of
+        the files in the zip, for counts and resolutions `(name, found, expected)`, for landmarks `(name, shape)`.
+        No video is decoded and warnings are left out: `nersemble_cli.validate_submission` says much more.
         """
         report: Report = validate_submission(self._zip_path, self._benchmark.name, quick=True)
-        return {
-            key: [finding.path or "" for finding in report.findings if finding.code in codes]
-            for key, codes in self._issues.items()
-        }
+        issues: dict[str, list[Any]] = defaultdict(list)
+        for finding in report.findings:
+            if finding.code == "missing_task":
+                issues["missing_svfr_tasks"] = list(dict.fromkeys(slot.kind for slot in SVFR.slots))
+            elif finding.code in self._issues or finding.severity == ERROR:
+                kind = "neutral" if (finding.path or "").endswith(("_neutral.ply", "_neutral.npy")) else "posed"
+                issues[self._issues.get(finding.code, finding.code).format(kind=kind)].append(_issue(finding))
+        return dict(issues)
 
     def _member(self, name: str) -> ZipMember:
         if name not in self._names:
@@ -88,12 +94,22 @@ class _SubmissionDataReader:
             ) from error
 
 
+def _issue(finding: Finding) -> Any:
+    """A finding as an item of the official validator's lists."""
+    found, expected = (tuple(v) if isinstance(v, list) else v for v in (finding.actual, finding.expected))
+    if finding.code in ("wrong_frame_count", "wrong_resolution"):
+        return finding.path, found, expected
+    if finding.code == "wrong_landmarks" and isinstance(found, tuple):
+        return finding.path, tuple(found[-1])  # after the dtype
+    return finding.path
+
+
 class _VideoSubmissionDataReader(_SubmissionDataReader):
     _benchmark: VideoBenchmark
     _issues: ClassVar = {
-        "missing_files": ("missing_file",),
-        "wrong_frame_counts": ("wrong_frame_count",),
-        "wrong_resolutions": ("wrong_resolution",),
+        "missing_file": "missing_files",
+        "wrong_frame_count": "wrong_frame_counts",
+        "wrong_resolution": "wrong_resolutions",
     }
 
     def get_file_overview(self) -> dict[int, dict[str, list[str]]]:
@@ -194,12 +210,11 @@ class SVFRSubmissionDataReader(_SubmissionDataReader):
 
     _benchmark = SVFR
     _issues: ClassVar = {
-        "missing_svfr_tasks": ("missing_task",),
-        "missing_meshes": ("missing_mesh",),
-        "empty_meshes": ("empty_mesh",),
-        "missing_landmarks": ("missing_landmarks",),
-        "wrong_landmarks": ("wrong_landmarks",),
-        "unexpected_files": ("unexpected_file",),
+        "missing_mesh": "missing_{kind}_meshes",
+        "empty_mesh": "empty_{kind}_meshes",
+        "missing_landmarks": "missing_{kind}_landmarks",
+        "wrong_landmarks": "wrong_{kind}_landmarks",
+        "unexpected_file": "unexpected_files",
     }
 
     def load_posed_mesh(

@@ -270,6 +270,42 @@ def test_a_model_pickled_as_flame_is_read_without_chumpy(flame_model: Path, mode
     assert loaded.dynamic is not None and loaded.dynamic.barycentric.shape == (79, 17, 3)
 
 
+class _Sparse:
+    pass
+
+
+class _Ch:
+    """As chumpy's arrays do it: whatever is set marks them as dirty."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.x = state["x"]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._dirty_vars.add(name)
+        self.__dict__[name] = value
+
+
+def test_the_made_up_model_is_pickled_as_chumpy_and_numpy_1_load_it(flame_model: Path) -> None:
+    asked: set[str] = set()
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            asked.add(module)
+            stand_ins = {"chumpy.ch": _Ch, "scipy.sparse.csc": _Sparse}
+            return stand_ins.get(module) or super().find_class(module, name)
+
+    for path in (flame_model, flame_model.parent / "flame_static_embedding.pkl"):
+        with path.open("rb") as file:
+            content = Unpickler(file, encoding="latin1").load()
+            assert path != flame_model or content["v_template"].x.shape == (5023, 3)
+    with (flame_model.parent / "flame_dynamic_embedding.npy").open("rb") as file:
+        np.lib.format.read_magic(file)
+        np.lib.format.read_array_header_1_0(file)
+        assert Unpickler(file, encoding="latin1").load()[()]["lmk_face_idx"].shape == (79, 17)
+    assert "numpy.core.multiarray" in asked and not any(module.startswith("numpy._core") for module in asked)
+
+
 def test_the_model_is_found_in_the_environment(
     flame_model: Path, tracking: FlameTracking, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,8 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nersemble_cli import NVSSubmissionDataReader, SVFRSubmissionDataReader, UsageError
-from nersemble_cli.core.benchmarks import NVS, SVFR
+from nersemble_cli import (
+    MonoFlameAvatarSubmissionDataReader,
+    NVSSubmissionDataReader,
+    SVFRSubmissionDataReader,
+    UsageError,
+)
+from nersemble_cli.core.benchmarks import MONO, NVS, SVFR
 from nersemble_cli.core.errors import MissingFileError
 from tests import made_up
 
@@ -47,7 +52,53 @@ def test_issues_have_the_official_keys(nvs: Path) -> None:
         issues = reader.validate_submission()
     assert issues["missing_files"] == ["388/GLASSES/cam_222200037.mp4"]
     assert len(issues["wrong_frame_counts"]) == 14
-    assert issues["wrong_resolutions"] == []
+    assert ("475/HAIR/cam_222200037.mp4", made_up.N_FRAMES, 259) in issues["wrong_frame_counts"]
+    assert issues.keys() == {"missing_files", "wrong_frame_counts"}
+
+
+def test_a_wrong_size_is_an_issue_with_both_sizes(tmp_path: Path) -> None:
+    slot = MONO.slots[0]
+    with MonoFlameAvatarSubmissionDataReader(
+        made_up.write_zip(tmp_path / "out.zip", {slot.path: made_up.video("nvs")})
+    ) as reader:
+        issues = reader.validate_submission()
+    assert issues["wrong_resolutions"] == [(slot.path, (1100, 1604), (512, 512))]
+
+
+def test_nothing_wrong_is_an_empty_answer(tmp_path: Path) -> None:
+    with SVFRSubmissionDataReader(made_up.write_zip(tmp_path / "out.zip", made_up.svfr("posed"))) as reader:
+        assert reader.validate_submission() == {}
+
+
+def test_issues_of_meshes_have_the_official_keys(tmp_path: Path) -> None:
+    files = made_up.svfr("posed", "neutral")
+    posed, neutral, *_ = (slot for slot in SVFR.slots if slot.key == SVFR.slots[0].key)
+    assert (posed.kind, neutral.kind) == ("posed", "neutral")
+    files[posed.path] = made_up.ply(100)
+    files[neutral.path] = made_up.ply(100)
+    files[neutral.landmarks_path] = made_up.npy(np.zeros((6, 3)))
+    del files[SVFR.slots[-1].path]
+    files["notes.txt"] = b"?"
+    with SVFRSubmissionDataReader(made_up.write_zip(tmp_path / "out.zip", files)) as reader:
+        issues = reader.validate_submission()
+    assert issues["missing_posed_landmarks"] == [posed.landmarks_path]
+    assert issues["wrong_neutral_landmarks"] == [(neutral.landmarks_path, (6, 3))]
+    assert issues[f"missing_{SVFR.slots[-1].kind}_meshes"] == [SVFR.slots[-1].path]
+    assert issues["unexpected_files"] == ["notes.txt"]
+
+
+def test_an_empty_zip_lacks_both_tasks(tmp_path: Path) -> None:
+    with SVFRSubmissionDataReader(made_up.write_zip(tmp_path / "out.zip", {})) as reader:
+        assert reader.validate_submission()["missing_svfr_tasks"] == ["posed", "neutral"]
+
+
+def test_other_errors_are_issues_too(tmp_path: Path) -> None:
+    """An empty answer means that no error was found: what the official validator does not know of is there."""
+    files = made_up.nvs()
+    path = "475/HAIR/cam_222200037.mp4"
+    files[path] = b"nothing"
+    with NVSSubmissionDataReader(made_up.write_zip(tmp_path / "out.zip", files)) as reader:
+        assert path in reader.validate_submission()["unreadable_video"]
 
 
 def test_what_cannot_be_read_is_said(nvs: Path, tmp_path: Path) -> None:
