@@ -134,7 +134,7 @@ def _lookup(variable: str) -> str | None:
 def find_folder(folder: Path | None = None) -> Path:
     """The benchmark folder: `folder`, else the environment's, else `./nersemble_benchmark`. It may not exist.
 
-    Raises `UsageError` for a folder inside the benchmark folder.
+    Raises `UsageError` for a folder inside the benchmark folder, or one level above it.
     """
     if folder is None and (configured := _lookup(FOLDER_VARIABLE)):
         folder = Path(configured)
@@ -142,7 +142,8 @@ def find_folder(folder: Path | None = None) -> Path:
 
 
 def _check_depth(folder: Path) -> Path:
-    """Raises `UsageError` for a task's own folder (`nersemble_benchmark/nvs`) or a participant's inside it."""
+    """Raises `UsageError` for a task's own folder (`nersemble_benchmark/nvs`), a participant's inside it, or the
+    folder above all of them."""
     tasks = [benchmark.folder for benchmark in BENCHMARKS.values()]
     place = folder.absolute()
     for level, inside in ((1, place), (2, place.parent)):
@@ -152,6 +153,11 @@ def _check_depth(folder: Path) -> Path:
                 f"{folder} is inside the benchmark folder, not the benchmark folder itself.",
                 f"Name the folder that holds {inside.name}/: -f {shlex.quote(str(above))}",
             )
+    below = folder / DEFAULT_FOLDER
+    if not any((folder / task).is_dir() for task in tasks) and any(_has_data(below / task) for task in tasks):
+        raise UsageError(
+            f"{folder} is one level above the benchmark folder.", f"Name that: -f {shlex.quote(str(below))}"
+        )
     return folder
 
 

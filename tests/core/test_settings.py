@@ -99,5 +99,15 @@ def test_a_folder_inside_the_benchmark_folder_is_answered_with_the_right_line(tm
     assert project_settings.find_folder(inside.parent) == inside.parent
 
 
+def test_a_folder_above_the_benchmark_folder_is_answered_with_the_right_line(tmp_path: Path) -> None:
+    below = tmp_path / "nersemble_benchmark"
+    (below / "nvs" / "388").mkdir(parents=True)
+    with pytest.raises(UsageError) as error:
+        project_settings.find_folder(tmp_path)
+    assert str(error.value.hint).endswith(f"-f {below}")
+    (tmp_path / "nvs").mkdir()
+    assert project_settings.find_folder(tmp_path) == tmp_path
+
+
 def test_home_is_expanded() -> None:
     assert project_settings.find_folder(Path("~/data")) == Path.home() / "data"

@@ -19,11 +19,14 @@ from nersemble_cli.core.threads import off_main_thread
 MANY_ZEROS = 0.01
 LARGEST_COORDINATE = 1e100
 LANDMARK_SHAPE = (7, 3)
-# In the 68-point order, of which the 51 inner points leave out the first 17.
-_SEVEN_OF_68 = (
-    " Of 68 landmarks, NoW takes landmarks[[36, 39, 42, 45, 33, 48, 54]]; of the 51 without the face's contour,"
-    " landmarks[[19, 22, 25, 28, 16, 31, 37]]."
-)
+# How to get NoW's landmarks from others: of the 68 of iBUG 300-W (the 51 leave out the first 17, the contour) the
+# corners of the eyes, the point below the nose, and the corners of the mouth.
+_SEVEN_OF = {
+    (68, 3): "landmarks[[36, 39, 42, 45, 33, 48, 54]]",
+    (51, 3): "landmarks[[19, 22, 25, 28, 16, 31, 37]]",
+    (3, 7): "landmarks.T",
+    (1, 7, 3): "landmarks[0]",
+}
 # A landmark farther from the surface than this part of the mesh's diagonal is not on it.
 OFF_MESH = 0.05
 # What no face exceeds, whatever its expression, in distances of the outer eye corners: how far the mouth is below
@@ -188,9 +191,8 @@ def _check_landmark_file(
 ) -> tuple[NDArray[np.float64] | None, list[Finding]]:
     """The landmarks (7, 3), if they could be read, and what is wrong with them."""
 
-    def wrong(message: str, actual: object = None) -> tuple[None, list[Finding]]:
-        expected = "(7, 3) numbers"
-        return None, [Finding("wrong_landmarks", member.path, message, expected=expected, actual=actual)]
+    def wrong(message: str, actual: object = None, hint: str = "") -> tuple[None, list[Finding]]:
+        return None, [Finding("wrong_landmarks", member.path, message, "(7, 3) numbers", actual, hint=hint)]
 
     try:
         with member.open() as file:
@@ -198,8 +200,11 @@ def _check_landmark_file(
             if dtype.hasobject:
                 return wrong("It holds pickled objects, which are never loaded.", str(dtype))
             if shape != LANDMARK_SHAPE or dtype.kind not in "fiu":
-                hint = _SEVEN_OF_68 if shape in ((68, 3), (51, 3)) else ""
-                return wrong(f"It is {dtype} of shape {shape}, expected (7, 3).{hint}", [str(dtype), list(shape)])
+                message, hint = f"It is {dtype} of shape {shape}, expected (7, 3).", ""
+                if seven := _SEVEN_OF.get(shape):
+                    message += f" NoW's seven are {seven}."
+                    hint = f"np.save(path, {seven}.astype('float32'))"
+                return wrong(message, [str(dtype), list(shape)], hint)
             if not parse:
                 return None, []
             file.seek(0)

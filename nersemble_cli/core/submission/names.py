@@ -24,6 +24,11 @@ _CONVERSIONS = {
     ".ply": "Export it as PLY with triangles; nersemble pack converts OBJ.",
     ".npy": "Save the landmarks with np.save, as an array of shape (7, 3).",
 }
+_NAMED = {
+    ".mp4": "videos are named cam_SERIAL.mp4",
+    ".ply": "meshes are named mesh_posed.ply and mesh_neutral.ply",
+    ".npy": "landmarks are named landmarks_posed.npy and landmarks_neutral.npy",
+}
 LONGEST_TYPO_SEARCH = 20
 NEARLY = 0.85  # difflib's ratio from which a name is taken for a misspelling
 DEEPEST_WRAPPER = 5
@@ -188,7 +193,7 @@ def _why(name: str, meant: str) -> str:
         ):
             reasons.append("timesteps are padded to three digits")
         if parts[-1].lower() != right[-1].lower():
-            reasons.append("videos are named cam_SERIAL.mp4")
+            reasons.append(_NAMED[PurePosixPath(meant).suffix])
         if [p.lower() for p in parts] == [r.lower() for r in right] and parts != right:
             reasons.append("case matters")
     return f" ({'; '.join(reasons)})" if reasons else ""

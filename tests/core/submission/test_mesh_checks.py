@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from nersemble_cli.core.benchmarks import SVFR
 from nersemble_cli.core.formats.ply import Mesh
-from nersemble_cli.core.submission.mesh_checks import check_geometry, check_landmarks, count_coincident
+from nersemble_cli.core.submission.members import FileMember
+from nersemble_cli.core.submission.mesh_checks import (
+    check_geometry,
+    check_landmarks,
+    check_mesh,
+    count_coincident,
+)
 from tests import made_up
 
 
@@ -66,3 +77,36 @@ def test_landmarks_inside_large_triangles_are_on_the_mesh() -> None:
 def test_mesh_that_is_one_point_is_an_error() -> None:
     (finding,) = check_geometry("x", Mesh(np.ones((9, 3)), np.array([[0, 1, 2]])), has_landmarks=True)
     assert (finding.code, finding.severity) == ("incomplete_mesh", "error")
+
+
+# Counted from 1, as iBUG 300-W numbers its points: the corners of the eyes, below the nose, the corners of the mouth.
+IBUG = [37, 40, 43, 46, 34, 49, 55]
+
+
+def among(n: int, numbers: list[int]) -> np.ndarray:
+    points = np.full((n, 3), np.nan)
+    points[np.array(numbers) - 1] = made_up.now_landmarks()
+    return points
+
+
+@pytest.mark.parametrize(
+    "landmarks",
+    [
+        among(68, IBUG),
+        among(51, [number - 17 for number in IBUG]),
+        made_up.now_landmarks().T,
+        made_up.now_landmarks()[None],
+    ],
+    ids=["68", "51", "transposed", "batch"],
+)
+def test_the_line_that_gives_the_seven_landmarks_is_right(landmarks: np.ndarray, tmp_path: Path) -> None:
+    mesh, beside = tmp_path / "mesh.ply", tmp_path / "landmarks.npy"
+    mesh.write_bytes(made_up.ply(2000))
+    np.save(beside, landmarks)
+    report = check_mesh(SVFR.slots[0], FileMember("mesh.ply", mesh), FileMember("landmarks.npy", beside))
+    (finding,) = report.findings
+    assert finding.code == "wrong_landmarks"
+    expression = re.fullmatch(r"np\.save\(path, (landmarks.*)\.astype\('float32'\)\)", finding.hint)
+    assert expression and expression[1] in finding.message
+    seven = eval(expression[1], {"landmarks": landmarks})
+    assert np.array_equal(seven, made_up.now_landmarks())

@@ -60,9 +60,10 @@ def test_what_is_meant_is_said(task: str, name: str, meant: str | None, is_check
 @pytest.mark.parametrize("name", ["posed.ply", "mesh-posed.ply", "Mesh_Posed.PLY"])
 def test_mesh_under_a_near_name_is_checked(name: str) -> None:
     slot = BENCHMARKS["svfr"].slots[0]
-    assert names.match(BENCHMARKS["svfr"], [f"{slot.folder}/{name}"], "").found == {
-        slot.path: f"{slot.folder}/{name}"
-    }
+    matching = names.match(BENCHMARKS["svfr"], [f"{slot.folder}/{name}"], "")
+    assert matching.found == {slot.path: f"{slot.folder}/{name}"}
+    (missing,) = [finding for finding in matching.findings if finding.code == "missing_mesh"]
+    assert missing.hint.startswith(f"Rename it to {slot.path} (") and "videos" not in missing.hint
 
 
 def test_entry_without_a_name_is_no_obstacle() -> None:
