@@ -142,7 +142,7 @@ def find_broken(signals: Sequence[MeshSignal]) -> list[Case]:
             message = "Its faces connect vertices that are far apart, as if vertices were in another order."
             cases.append(Case(path, message, {"edge_length": float(most), "limit": TORN}))
         elif signal.num_faces >= FEWEST_FACES and longest > limit:
-            message = f"Some of its edges are {longest / usual:.0f} times as long as the longest of other meshes."
+            message = f"Some of its edges are {longest / usual:.0f} times as long as the longest of most meshes."
             cases.append(Case(path, message, {"edge_length": float(longest), "usual": usual, "limit": limit}))
         elif signal.reach > FARTHEST:
             message = f"A vertex lies {signal.reach:.0f} times as far from the middle as most."
@@ -288,7 +288,7 @@ def find_stretched(family: Sequence[MeshSignal]) -> list[Case]:
 def find_displaced(family: Sequence[MeshSignal], shapes: Shapes) -> list[Case]:
     """Meshes of which some part, such as an eyeball, is elsewhere than in the others."""
     away = lengths(shapes.points - np.median(shapes.points, axis=0)).max(axis=1)
-    limit = max(DISPLACED, 4 * float(np.quantile(away, 0.8)))
+    limit = max(DISPLACED, 2.5 * float(np.quantile(away, 0.8)))
     usual = float(np.median(away))
     return [
         Case(
@@ -305,10 +305,11 @@ def find_mirrored(family: Sequence[MeshSignal], shapes: Shapes) -> list[Case]:
     """Meshes that fit the others only as their mirror images."""
     if shapes.mirrored.mean() > 0.5:
         return []
+    n_others = int((~shapes.mirrored).sum())
     return [
         Case(
             family[i].slot.path,
-            f"It is the mirror image of what the other {len(family)} meshes of its topology are.",
+            f"It fits {n_others} meshes of its topology only as their mirror image.",
             {"residual": float(shapes.turned[i]), "residual_mirrored": float(shapes.reflected[i])},
         )
         for i in map(int, np.flatnonzero(shapes.mirrored))
