@@ -257,10 +257,8 @@ def test_a_page_says_why_there_is_no_picture(tmp_path: Path) -> None:
     assert 'class="card error"' in document and stills_of(document) == []
 
 
-def test_evidence_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    finding = Finding("wrong_fps", "388", "Hm.")
-    facts = {**finding.as_json(), "evidence": {"own": 0.123456, "better": 3}}
-    monkeypatch.setattr(Finding, "as_json", lambda self: facts)
+def test_evidence_is_shown(tmp_path: Path) -> None:
+    finding = Finding("wrong_fps", "388", "Hm.", evidence={"own": 0.123456, "better": 3})
     page.write_page(sheet(entry("388", finding)), tmp_path / "sheet.html", 1, NullProgress())
     assert "own 0.1235, better 3" in (tmp_path / "sheet.html").read_text("utf-8")
 

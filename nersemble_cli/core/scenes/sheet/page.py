@@ -10,7 +10,7 @@ import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from string import Template
 from typing import Any
 
@@ -194,7 +194,7 @@ def _card(i: int, entry: Entry, strips: Sequence[Strip], size: tuple[int, int], 
         f'<header><h2>{html.escape(entry.title)}</h2><span class="facts">{html.escape(entry.facts)}</span>'
         f'<span class="badge {entry.severity}">{found or "nothing found"}</span></header>'
     )
-    findings = _findings(entry.findings)
+    findings = _findings(entry)
     playing = [strip for strip in strips if strip.column.plays]
     is_video = bool(playing)
     stills = sorted(entry.stills)
@@ -225,16 +225,17 @@ def _card(i: int, entry: Entry, strips: Sequence[Strip], size: tuple[int, int], 
     )
 
 
-def _findings(findings: Sequence[Finding]) -> str:
-    if not findings:
+def _findings(entry: Entry) -> str:
+    if not entry.findings:
         return '<p class="fine">The validator found nothing wrong here.</p>'
     items = []
-    for finding in findings:
-        # Every finding has them once the comparison with the data adds its own.
-        evidence = finding.as_json().get("evidence") or {}
-        numbers = ", ".join(f"{name} {_number(value)}" for name, value in evidence.items())
+    for finding in entry.findings:
+        # An image has several files, a video one.
+        file = PurePosixPath(finding.path or "").name if len(entry.names) > 1 else ""
+        where = f"<code>{html.escape(file)}</code> " if file else ""
+        numbers = ", ".join(f"{name} {value:.4g}" for name, value in finding.evidence.items())
         items.append(
-            f'<li class="{finding.severity}">{_code(finding)} {html.escape(finding.message)}'
+            f'<li class="{finding.severity}">{_code(finding)} {where}{html.escape(finding.message)}'
             + (f'<p class="evidence">{html.escape(numbers)}</p>' if numbers else "")
             + f'<p class="hint">→ {html.escape(finding.hint)}</p></li>'
         )
@@ -243,10 +244,6 @@ def _findings(findings: Sequence[Finding]) -> str:
 
 def _code(finding: Finding) -> str:
     return f'<span class="code {finding.severity}">{html.escape(finding.code)}</span>'
-
-
-def _number(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _frame(picture: Picture | None, why: str, label: str, attributes: str = "") -> str:
