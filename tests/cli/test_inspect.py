@@ -161,6 +161,22 @@ def test_verify_without_checksums_looks_whether_files_are_whole(by_official: Pat
     assert "cut short" in damaged["reason"]
 
 
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), RuntimeError("nobody expected this")])
+def test_a_file_that_cannot_be_read_does_not_end_a_verification(
+    error: Exception, by_official: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(file: object, name: str) -> None:
+        if name == Path(VIDEO).name:
+            raise error
+
+    monkeypatch.setattr("nersemble_cli.core.inspect.folder.check_content", fail)
+    result = run("inspect", by_official, "-p", "475", "--verify", "--json")
+    damaged = json.loads(result.out)["benchmarks"][0]["damaged"]
+    assert result.status == 1
+    assert {Path(item["path"]).name for item in damaged} == {Path(VIDEO).name}
+    assert "cannot be read" in damaged[0]["reason"] and "Unexpected" not in result.err
+
+
 # Files
 
 

@@ -13,7 +13,7 @@ from nersemble_cli.core.data import metadata
 from nersemble_cli.core.download.contents import check_content
 from nersemble_cli.core.download.manifest import Manifest
 from nersemble_cli.core.download.plan import FileStatus, fetch_command, local_status
-from nersemble_cli.core.errors import InvalidInputError
+from nersemble_cli.core.errors import Cancelled, InvalidInputError
 from nersemble_cli.core.platform import cpu_count
 from nersemble_cli.core.settings import DEFAULT_FOLDER
 from nersemble_cli.core.threads import Cancel, NullProgress, Progress, in_threads
@@ -111,7 +111,8 @@ def _all_files(benchmark: Benchmark, folder: Path, participants: Sequence[int]) 
 def verify(overview: Overview, progress: Progress | None = None, workers: int | None = None) -> Overview:
     """Reads every file that is there and compares its sha256 with the one computed when it was fetched.
 
-    Files without one (something else fetched them) are checked for being whole. Raises OSError.
+    Files without one (something else fetched them) are checked for being whole. Raises nothing: a file that cannot
+    be read counts as damaged.
     """
     progress = progress or NullProgress()
     root = overview.folder / overview.benchmark.folder
@@ -120,6 +121,16 @@ def verify(overview: Overview, progress: Progress | None = None, workers: int | 
     progress.start(f"verifying {overview.benchmark.name}", sum(item.size_here for item in present), "bytes")
 
     def check(item: FileStatus, cancel: Cancel) -> str | None:
+        try:
+            return compare(item, cancel)
+        except Cancelled:
+            raise
+        except OSError as error:
+            return f"cannot be read ({error.strerror or error})"
+        except Exception as error:  # a reader's own surprise must not keep the other files from being checked
+            return f"cannot be read ({type(error).__name__}: {error})"
+
+    def compare(item: FileStatus, cancel: Cancel) -> str | None:
         version = manifest.file(item.file.path)
         path = root / item.file.path
         if version is None or version.sha256 is None:

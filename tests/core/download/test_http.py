@@ -9,12 +9,13 @@ import time
 from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nersemble_cli import NersembleError, UsageError, download
 from nersemble_cli.core.benchmarks import NVS
-from nersemble_cli.core.download import batch, http
+from nersemble_cli.core.download import batch, fetch, http
 from nersemble_cli.core.download.http import (
     RetryPolicy,
     Server,
@@ -247,6 +248,23 @@ def test_download_returns_what_failed_and_leaves_no_empty_folder(benchmark: Faul
     result = get(benchmark, tmp_path / "new")
     assert [failure.path for failure in result.failures] == [f"nvs/{VIDEO}"]
     assert sorted(path.name for path in (tmp_path / "new").rglob("*")) == [FILE_NAME, "metadata.json", "nvs"]
+
+
+def test_a_surprise_with_one_file_costs_no_other(
+    benchmark: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check = fetch.check_content
+
+    def surprised(file: Any, name: str) -> None:
+        if "222200042" in name:
+            raise RuntimeError("nobody expected this")
+        check(file, name)
+
+    monkeypatch.setattr(fetch, "check_content", surprised)
+    result = download("nvs", tmp_path, ["475"], assets=["images"], url=benchmark.url)
+    assert [failure.path for failure in result.failures] == [f"nvs/{VIDEO}"]
+    assert "RuntimeError" in result.failures[0].reason
+    assert len(result.fetched) == 12
 
 
 def test_download_can_only_plan(benchmark: FaultServer, tmp_path: Path) -> None:

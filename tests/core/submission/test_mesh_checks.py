@@ -45,6 +45,14 @@ def test_landmark_order_is_judged_in_any_space(seed: int, scale: float) -> None:
     assert [f.code for f in check_landmarks("x", mirrored, None)] == ["landmarks_mirrored"]
 
 
+@pytest.mark.parametrize("direction", [[1, 0, 0], [1, 2, -3]])
+def test_landmarks_on_one_line_are_no_face(direction: list[float]) -> None:
+    steps = np.array([-4, -2, 2, 4, 5, 6, 7.0])[:, None]
+    noise = 1e-9 * np.random.default_rng(0).normal(size=(7, 3))
+    (finding,) = check_landmarks("x", steps * direction + noise + 3, None)
+    assert (finding.code, finding.message) == ("landmarks_mirrored", "Eyes and mouth lie on one line.")
+
+
 def test_seven_points_around_one_eye_are_not_the_landmarks() -> None:
     # Points 36 to 42 of 68: the right eye, and the inner corner of the left one.
     eye = np.array([[-45, 0, 0], [-37, 4, 2], [-28, 4, 2], [-20, 0, 1], [-28, -4, 2], [-37, -4, 2], [20, 0, 1.0]])
