@@ -59,14 +59,21 @@ _LISTS = {
     "sequence": r"(GLASSES|FREE|HAIR|TONGUE|SEN|EMO|EXP)[A-Za-z0-9+_-]*",
 }
 """Options whose values may be separated by spaces, too (`-p 388 422`), and what such a value looks like."""
-_OFFICIAL = {"--n-workers": "--workers"}
+_OFFICIAL = {
+    "--assets": "--asset",
+    "--n-workers": "--workers",
+    "--participant-id": "--participant",
+    "--sequence-name": "--sequence",
+}
+"""Options of the official toolkit and its scripts, and what they are called here."""
 
 
 def _respelled(args: list[str], names: Mapping[str, str | None]) -> list[str]:
     """The arguments in this tool's spelling.
 
-    Understood are `--pointcloud_frames` and `--n_workers` of the official toolkit, lists separated by spaces, and
-    `~` where the shell leaves it (`--folder=~/data`).
+    Understood are the official toolkit's options (`--pointcloud_frames`, `--n_workers`), also for a participant
+    that is an argument here, and its `all`, which is the default here; lists separated by spaces; and `~` where
+    the shell leaves it (`--folder=~/data`).
     """
     result: list[str] = []
     rest = list(args)
@@ -77,7 +84,13 @@ def _respelled(args: list[str], names: Mapping[str, str | None]) -> list[str]:
         name, equals, value = arg.partition("=")
         if name.startswith("--"):
             name = name.replace("_", "-")
-            name = name if name in names else _OFFICIAL.get(name, name)
+            ours = _OFFICIAL.get(name, name)
+            if name not in names and ours in names:
+                name = ours
+            elif name == "--participant-id" and "participant" in names.values() and (value or rest):
+                arg = value if equals else rest.pop(0)
+                result.append(arg)
+                continue
             arg = f"{name}{equals}{_home(value)}"
         elif re.match("-[a-zA-Z]~", arg):  # -f~/data
             arg = f"{arg[:2]}{_home(arg[2:])}"
@@ -87,7 +100,10 @@ def _respelled(args: list[str], names: Mapping[str, str | None]) -> list[str]:
             values = [rest.pop(0)]
             while rest and re.fullmatch(rf"({kind})(,({kind}))*,?", rest[0]):
                 values.append(rest.pop(0))
-            result.append(",".join(value.strip(",") for value in values))
+            if values == ["all"] and names[name] != "pointcloud_frames":
+                result.pop()
+            else:
+                result.append(",".join(value.strip(",") for value in values))
     return result
 
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nersemble_cli.core.data.poses import CameraCoordinateConvention, Intrinsics, Pose, PoseType
 from nersemble_cli.core.errors import UsageError
+from nersemble_cli.core.scenes.display import require
 from nersemble_cli.core.scenes.drawing import AXIS_COLORS
 from nersemble_cli.core.scenes.geometry import FRUSTUM_FRAME, FRUSTUM_RAYS, frustum
 
@@ -72,6 +73,7 @@ def add_camera_frustum(
     (0–255 if any is above 1). Without it, the image is `img_w` × `img_h` pixels, else twice the principal point.
     `label` is written at the camera's centre; `look_vector_length` draws an arrow that long, in metres.
     """
+    require("pyvista")
     import pyvista as pv
 
     height, width = (2 * intrinsics.cy, 2 * intrinsics.cx) if image is None else image.shape[:2]
@@ -111,6 +113,7 @@ def add_coordinate_axes(
 
     All lengths are in units of `scale` metres. Raises `UsageError` for a length or frequency that is not positive.
     """
+    require("pyvista")
     import pyvista as pv
 
     if min(max_length, ticks_frequency, scale) <= 0:
