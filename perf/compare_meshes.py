@@ -2,7 +2,7 @@
 
     python perf/compare_meshes.py [--trials 5] [--seed 0] [--only TEXT]
 
-Made-up submissions of eight images of each person, posed and neutral, by four methods: FLAME's topology;
+Made-up submissions of six images of each person, posed and neutral, by four methods: FLAME's topology;
 another topology that all meshes share, with landmarks; surfaces whose vertices differ from mesh to mesh, as with
 marching cubes; and coarse ones of that kind. Each is worsened in honest ways, in which nothing must be found, and
 then each mistake is planted, in one random file or in all. Prints two tables in Markdown.
@@ -31,7 +31,7 @@ from nersemble_cli.core.synthetic.head import make_flame_model
 Array = NDArray[np.float64]
 NOW = [19, 22, 25, 28, 16, 31, 37]
 SLOTS = {slot.path: slot for slot in SVFR.slots}
-N_IMAGES = 8  # of each person's 20, to be done in time
+N_IMAGES = 6  # of each person's 20, to be done in time
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ LONGER = 3.0  # times as long as the longest edges usually are
 FARTHEST = 10.0  # vertex, times the median distance from the middle
 SAME_EDGE = 1e-4  # of the longest one: what rounding leaves
 STRETCHED = 2.5  # logarithm: noise and expressions stretch 99.9 % of the edges by less
-DISPLACED = 0.5  # of a mesh's size, about 5 cm
+DISPLACED = 1.5  # of a mesh's size, about 15 cm: farther than any jaw opens
 OUTWARDS = 0.2  # less is neither inwards nor outwards
 
 
