@@ -23,7 +23,7 @@ TRUSTED = 0.6  # of that
 FEWEST = 0.4  # and no less than this
 # … and better than the video's own name, in whole and in what the video shows, and at each timestep.
 GAIN, GAIN_SHOWN = 0.25, 0.15
-FRAMING_GAIN = 0.025
+FRAMING_GAIN, FRAMED = 0.025, 0.85  # reframed, it must agree nearly as well as the control: else parts are missing
 SMALLEST_SCALE, SMALLEST_MOVE = 0.04, 0.0055  # of the size, and of the picture's height
 MOVE_SPREAD = 0.0035  # between timesteps; more is motion
 LEAST_OPACITY, LEAST_COVER = 0.5, 0.5
@@ -33,8 +33,8 @@ TONE_OFF, TONE_BETTER = 25.0, 0.35
 LARGEST_TINT = 1.4  # between channels
 IN_STEP = 0.4  # correlation of motion from which on it says something
 SHIFT, SHIFT_SPREAD, SHIFT_GAIN = 0.6, 0.5, 0.02  # frames, frames, correlation
-REVERSED_GAIN = 0.2
-ORDER_GAIN = 0.3
+REVERSED_GAIN, REVERSED_LAG = 0.08, 1.0  # correlation, frames
+ORDER_GAIN = 0.15
 WINDOW = 12  # frames
 BLURRED = -5.0  # log2 of the detail of the training views
 
@@ -174,7 +174,7 @@ def find_framing(slot: VideoSlot, signals: VideoSignals, reference: Reference) -
     own = float(matching.agreement(images, expected, masks).mean())
     better = float(matching.agreement(images, moved, where).mean())
     control = control_level(reference, slot.serial)
-    if better < max(own + FRAMING_GAIN, TRUSTED * control, FEWEST):
+    if better < max(own + FRAMING_GAIN, FRAMED * control, FEWEST):
         return None
     pixels = [round(shift * 100, 2) for shift in (found.right - usual.right, found.down - usual.down)]
     message = (
@@ -256,7 +256,7 @@ def find_timing(path: str, cells: NDArray[np.float32], expected: NDArray[np.floa
     curve = timing.lag_curve(a, b)
     shift = timing.find_shift(curve)
     backwards = timing.find_shift(timing.lag_curve(timing.motion(cells[::-1]), b))
-    if backwards.score > max(shift.score + REVERSED_GAIN, IN_STEP) and backwards.spread < 2 * SHIFT_SPREAD:
+    if backwards.score > max(shift.score + REVERSED_GAIN, IN_STEP) and abs(backwards.lag) < REVERSED_LAG:
         message = (
             f"It moves as it should when it is played backwards ({backwards.score:.2f}, as it is {shift.own:.2f})."
         )

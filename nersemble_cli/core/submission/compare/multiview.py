@@ -70,7 +70,7 @@ def choose_timesteps(n_frames: int, indices: Sequence[VideoIndex]) -> tuple[int,
         return sum(timestep - index.keys[index.key_before(timestep)] + 1 for index in indices)
 
     wanted = np.linspace(0, n_frames - 1, min(N_TIMESTEPS, n_frames))
-    reach = n_frames / (2 * N_TIMESTEPS)
+    reach = n_frames / (2 * (N_TIMESTEPS - 1))
     costs = [cost(t) for t in range(n_frames)]
     nearby = (range(max(0, round(t - reach)), min(n_frames, round(t + reach) + 1)) for t in wanted)
     chosen = sorted({min(window, key=lambda t: (costs[t], t)) for window in nearby}, key=lambda t: (costs[t], t))
