@@ -184,7 +184,7 @@ def color_from_views(
     colored = solid & (weights[:, 0] > 1e-3)
     image = np.full((*depth.shape, 3), 255, np.uint8)
     if colored.any():
-        image[mask] = (colors[colored].mean(0) / weights[colored].mean()).round()  # where neither view has a colour
+        image[mask] = (colors[colored].mean(0) / weights[colored].mean()).round()  # where no view has any
         image[row[colored], column[colored]] = (colors[colored] / weights[colored]).round()
     return image, mask
 
