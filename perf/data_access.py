@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,9 +14,8 @@ from measure import Row, Run, run
 
 from nersemble_cli.core.benchmarks import NVS
 from nersemble_cli.core.data.managers import NVSDataManager
-from nersemble_cli.core.flame.model import DYNAMIC_EMBEDDING, STATIC_EMBEDDING, Embedding
+from nersemble_cli.core.synthetic import write_flame_model
 from nersemble_cli.core.synthetic.benchmark import make_tracking, write_pcd
-from nersemble_cli.core.synthetic.head import make_flame_model
 from nersemble_cli.core.synthetic.render import make_rig
 from nersemble_cli.core.video.encode import find_ffmpeg
 
@@ -125,7 +123,7 @@ LOOPS = (
 def rows(lab: Lab) -> Iterator[Row]:
     folder = lab.folder / "benchmark"
     _make_data(lab, folder)
-    _make_flame(lab.home)
+    write_flame_model(lab.home / ".cache" / "FLAME")  # where both toolkits look
 
     def work(python: str, imports: str, prepare: str, code: str) -> Run:
         script = SCRIPT.format(imports=imports, prepare=prepare, code=code)
@@ -194,29 +192,3 @@ def write_calibration(path: Path) -> None:
     path.parent.mkdir(parents=True)
     document = {"world_2_cam": poses, "intrinsics": intrinsics}
     path.write_text(json.dumps({k: {s: m.tolist() for s, m in v.items()} for k, v in document.items()}))
-
-
-def _make_flame(home: Path) -> None:
-    """The made-up FLAME model where both toolkits look, in plain arrays: the official one needs chumpy else."""
-    from scipy.sparse import csc_matrix
-
-    model = make_flame_model()
-    folder = home / ".cache" / "FLAME"
-    folder.mkdir(parents=True)
-    content = {
-        "v_template": model.v_template,
-        "shapedirs": model.shapedirs,
-        "posedirs": model.posedirs,
-        "J_regressor": csc_matrix(model.joint_regressor),
-        "weights": model.weights,
-        "kintree_table": np.array([model.parents, range(5)]).astype(np.int64).astype(np.uint32),
-        "f": model.faces.astype(np.uint32),
-    }
-    (folder / "flame2023.pkl").write_bytes(pickle.dumps(content, protocol=2))
-
-    def as_dict(embedding: Embedding | None) -> dict[str, object]:
-        assert embedding is not None
-        return {"lmk_face_idx": embedding.faces, "lmk_b_coords": embedding.barycentric}
-
-    (folder / STATIC_EMBEDDING).write_bytes(pickle.dumps(as_dict(model.static), protocol=2))
-    np.save(folder / DYNAMIC_EMBEDDING, np.array(as_dict(model.dynamic), dtype=object), allow_pickle=True)

@@ -1,12 +1,14 @@
 """Code for the official toolkit runs when only its import lines are changed.
 
-The first tests make the calls of its README, of the README's early version and of its scripts, in their order. The last
-ones run those documents themselves if NERSEMBLE_OFFICIAL names them: README and .py files, separated as in PATH.
+The first tests make the calls of its README, of the README's early version and of its scripts, in their order. Others
+run those documents themselves if NERSEMBLE_OFFICIAL names them: README and .py files, separated as in PATH. The last
+one compares arrays with the official toolkit's, if NERSEMBLE_OFFICIAL_PYTHON is a Python that has it.
 """
 
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -236,7 +238,7 @@ def test_the_flame_script_draws(everybody: Path, shown: list[np.ndarray]) -> Non
 
 # The documents themselves
 
-OFFICIAL = [Path(path) for path in os.environ.get("NERSEMBLE_OFFICIAL", "").split(os.pathsep) if path]
+OFFICIAL = [Path(path).absolute() for path in os.environ.get("NERSEMBLE_OFFICIAL", "").split(os.pathsep) if path]
 READMES = [path for path in OFFICIAL if path.suffix == ".md"]
 SCRIPTS = [path for path in OFFICIAL if path.suffix == ".py"]
 _IMPORT = re.compile(r"^from (?:nersemble_benchmark|dreifus)[\w.]* import", re.MULTILINE)
@@ -313,3 +315,84 @@ def test_an_official_script_runs(
     monkeypatch.setitem(sys.modules, "tyro", SimpleNamespace(cli=call))  # type: ignore[arg-type]
     exec(compile(with_our_imports(script.read_text()), str(script), "exec"), {"__name__": "__main__"})
     assert has_red(shown[0])
+
+
+# The official toolkit itself
+
+OFFICIAL_PYTHON = os.path.abspath(os.environ.get("NERSEMBLE_OFFICIAL_PYTHON", ""))  # noqa: PTH100 (keeps links)
+_LOAD = """
+import json
+def load(folder, door):
+    constants = {name: getattr(door, name) for name in door.CONSTANTS}
+    yield "constants", json.dumps(constants, sort_keys=True)
+    nvs, mono = door.NVSDataManager(folder, 388), door.MonoFlameAvatarDataManager(folder, 393)
+    for manager, sequence, serial in ((nvs, "GLASSES", "222200042"), (mono, "EXP-1-head", "222200037")):
+        for t in (0, 3):
+            yield "image", manager.load_image(sequence, serial, t, as_uint8=True)
+            yield "float", manager.load_image(sequence, serial, t)
+            yield "alpha", manager.load_alpha_map(sequence, serial, t)
+        yield "video", manager.load_all_images(sequence, serial, as_uint8=True, every_nth_frame=2)
+        yield "lists", repr([sorted(manager.list_serials(sequence)), manager.list_timesteps(sequence)])
+        cameras = manager.load_camera_calibration()
+        for table in (cameras.world_2_cam, cameras.intrinsics):
+            yield from (("camera", table[name].numpy()) for name in sorted(table))
+    yield from (("cloud", part) for part in nvs.load_pointcloud("GLASSES", 0))
+    tracking = mono.load_flame_tracking("EXP-1-head")
+    yield from (("tracking", getattr(tracking, name)) for name in ("shape", "expression", "rotation", "neck", "eyes"))
+    flame = door.FlameProvider(tracking)
+    for t in (0, 3):
+        yield "vertices", flame.get_vertices(t)
+        yield "landmarks", flame.get_landmarks(t)
+        yield "transform", flame.get_model_to_world_transformation(t)
+        yield "faces", flame.get_mesh(t).faces
+    svfr = door.SVFRDataManager(folder, 17)
+    for key in svfr.list_image_keys():
+        yield "key", key.to_key()
+        yield "svfr", svfr.load_image(key)
+"""
+_OFFICIAL_SIDE = (
+    _LOAD
+    + """
+import pickle, sys, types
+import numpy as np
+from nersemble_benchmark import constants
+from nersemble_benchmark.data import benchmark_data
+from nersemble_benchmark.models import flame
+door = types.SimpleNamespace(**(vars(constants) | vars(benchmark_data) | vars(flame)))
+door.CONSTANTS = sys.argv[3].split(",")
+items = [(name, x if isinstance(x, str) else np.asarray(x)) for name, x in load(sys.argv[1], door)]
+pickle.dump([(name, x if isinstance(x, str) else (x.dtype.str, x.shape, x.tobytes())) for name, x in items],
+            open(sys.argv[2], "wb"))
+"""
+)
+
+
+@pytest.mark.skipif("NERSEMBLE_OFFICIAL_PYTHON" not in os.environ, reason="NERSEMBLE_OFFICIAL_PYTHON is not set")
+def test_arrays_equal_the_official_ones(everybody: Path, flame_model: Path, tmp_path: Path) -> None:
+    import nersemble_cli
+
+    names = [name for name in nersemble_cli.__all__ if name.isupper()]
+    cache = tmp_path / ".cache" / "FLAME"
+    cache.parent.mkdir()
+    cache.symlink_to(flame_model.parent)
+    subprocess.run(
+        [OFFICIAL_PYTHON, "-W", "ignore", "-c", _OFFICIAL_SIDE, everybody, tmp_path / "out", ",".join(names)],
+        env={**os.environ, "HOME": str(tmp_path), "PYTHONPATH": ""}, check=True, timeout=300,
+    )  # fmt: skip
+    scope: dict[str, Any] = {}
+    exec(_LOAD, scope)
+    door = SimpleNamespace(
+        **{name: getattr(nersemble_cli, name) for name in nersemble_cli.__all__}, CONSTANTS=names
+    )
+    ours = list(scope["load"](str(everybody), door))
+    theirs = pickle.loads((tmp_path / "out").read_bytes())
+    assert [name for name, _ in ours] == [name for name, _ in theirs]
+    for (name, our), (_, their) in zip(ours, theirs, strict=True):
+        if isinstance(their, str):
+            assert our == their, name
+            continue
+        dtype, shape, data = their
+        array = np.frombuffer(data, dtype).reshape(shape)
+        tolerance = 1e-7 if name in ("float", "vertices", "landmarks", "transform") else 0
+        assert np.allclose(np.asarray(our), array, rtol=0, atol=tolerance), name
+        assert np.asarray(our).dtype == array.dtype or name == "float", name
