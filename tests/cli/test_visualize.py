@@ -411,13 +411,16 @@ def test_a_sheet_of_a_folder(run: Run, flame_model: Path, tmp_path: Path, monkey
         folder.mkdir(parents=True)
         for t, frame in enumerate(render_frames(MONO, 393, "FREE", serial, RECIPE)):
             (folder / f"{t:05d}.png").write_bytes(png(frame))
+    middle = (RECIPE.n_frames - 1) // 2
+    (folder / f"{middle:05d}.png").write_bytes(b"no PNG")
     monkeypatch.setenv("HOME", str(tmp_path))
     arguments = ("visualize", "submission", tmp_path / "renders", "-o", tmp_path / "sheet.html")
     without = run(*arguments)
     assert without.status == 0 and "flame2023.pkl" in without.err and "not a submission yet" in without.err
     document = (tmp_path / "sheet.html").read_text("utf-8")
     assert '<path class="head"' in document and "FLAME tracking over it" not in document
-    assert "training view of EXP-1-head" in document
+    assert "training view of EXP-1-head" in document and "no frame" not in document
+    assert document.count(f"{middle:05d}.png does not decode") == 2  # in the player, and at its moment
     with_flame = run(*arguments, "--flame-model", flame_model)
     assert with_flame.status == 0 and "flame2023.pkl" not in with_flame.err, with_flame.err
     assert "FLAME tracking over it" in (tmp_path / "sheet.html").read_text("utf-8")

@@ -115,9 +115,19 @@ def film_of_file(path: Path) -> Film:
 
 
 def _film_of_pngs(source: VideoSource) -> Film:
+    """Films PNGs. One that cannot be read is left out, and the film breaks off at its end."""
+
     def film(timesteps: Sequence[int], longest: int) -> Iterator[Shot]:
+        broken: list[Exception] = []
         for t in timesteps:
             if t < len(source.frames):
-                yield Shot(t, shrink(source.read(t), longest))
+                try:
+                    image = source.read(t)
+                except (InvalidInputError, OSError) as error:
+                    broken.append(error)
+                    continue
+                yield Shot(t, shrink(image, longest))
+        if broken:
+            raise broken[0]
 
     return film
