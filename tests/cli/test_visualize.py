@@ -419,8 +419,9 @@ def test_a_sheet_of_a_folder(run: Run, flame_model: Path, tmp_path: Path, monkey
     assert without.status == 0 and "flame2023.pkl" in without.err and "not a submission yet" in without.err
     document = (tmp_path / "sheet.html").read_text("utf-8")
     assert '<path class="head"' in document and "FLAME tracking over it" not in document
-    assert "training view of EXP-1-head" in document and "no frame" not in document
-    assert document.count(f"{middle:05d}.png does not decode") == 2  # in the player, and at its moment
+    assert "training view of EXP-1-head" in document and ">no frame" not in document
+    why = f'class="why">{folder / f"{middle:05d}.png"} does not decode'
+    assert document.count(why) == 2  # in the player, and at its moment
     with_flame = run(*arguments, "--flame-model", flame_model)
     assert with_flame.status == 0 and "flame2023.pkl" not in with_flame.err, with_flame.err
     assert "FLAME tracking over it" in (tmp_path / "sheet.html").read_text("utf-8")

@@ -255,7 +255,7 @@ def _frame(picture: Picture | None, why: str, label: str, attributes: str = "") 
     return (
         f'<div class="frame{" empty" if picture is None else ""}" aria-label="{label}"{attributes}>'
         f'<img alt="{label}"{source} loading="lazy"><svg viewBox="0 0 {width} {height}" aria-hidden="true">'
-        f'{lines}</svg><span class="why">{html.escape(why)}</span></div>'
+        f'{lines}</svg><span class="why">{html.escape(why) if picture is None else ""}</span></div>'
     )
 
 
