@@ -53,7 +53,9 @@ def order_frames(names: Sequence[str]) -> FrameNumbers:
         ((number, _),) = Counter(varying[0]).most_common(1)
         same = listing([name for name, value in zip(names, varying[0], strict=True) if value == number], 3)
         twice = sum(count > 1 for count in Counter(varying[0]).values())
-        raise DuplicateFrameError(f"{_count(twice, 'number')} occur more than once, such as {number}: {same}.")
+        raise DuplicateFrameError(
+            f"{_count(twice, 'number')} {'occurs' if twice == 1 else 'occur'} more than once, such as {number}: {same}."
+        )
     if not unique:
         raise AmbiguousOrderError(f"{_vary(varying)}, and none of them is different in every name: {_few(names)}.")
     whole = [column for column in unique if all(value == int(value) for value in column)]
@@ -69,6 +71,8 @@ def order_frames(names: Sequence[str]) -> FrameNumbers:
 def _columns(names: Sequence[str]) -> list[tuple[Decimal, ...]]:
     """The numbers at each place of the names; of names with unequal many, the first and the last."""
     rows = [list(_NUMBER.finditer(name)) for name in names]
+    if without := [name for name, row in zip(names, rows, strict=True) if not row]:
+        raise AmbiguousOrderError(f"{_count(len(without), 'name')} without a number: {_few(without)}.")
     if len({len(row) for row in rows}) > 1:
         rows = [[row[0], row[-1]] for row in rows]
     columns = []

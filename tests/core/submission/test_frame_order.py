@@ -42,6 +42,8 @@ def test_order_is_numeric_by_the_number_that_varies(right: list[str]) -> None:
         (["0_0", "0_1", "1_0", "1_1"], "2 numbers vary in the names (0, 0, … and 0, 1, …)"),
         (["0_9", "1_8", "2_7"], "disagree about the order"),
         (["shot.1.9", "shot.1.10"], "whether 1.9 is a decimal number"),
+        (["img", "img_1"], "1 name without a number: img"),
+        (["x²", "٣"], "2 names without a number"),
     ],
 )
 def test_names_that_can_be_read_in_two_ways_are_refused(names: list[str], says: str) -> None:
@@ -55,7 +57,7 @@ def test_names_that_can_be_read_in_two_ways_are_refused(names: list[str], says: 
     [
         (["a_512", "b_512"], "All 2 names have the same number (512)"),
         (["1", "01"], "All 2 names have the same number (1)"),
-        (["a_1", "b_1", "a_2"], "1 number occur"),
+        (["a_1", "b_1", "a_2"], "1 number occurs more than once, such as 1: a_1, b_1"),
     ],
 )
 def test_names_with_the_same_number_are_refused(names: list[str], says: str) -> None:
