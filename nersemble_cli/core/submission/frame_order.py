@@ -53,9 +53,8 @@ def order_frames(names: Sequence[str]) -> FrameNumbers:
         ((number, _),) = Counter(varying[0]).most_common(1)
         same = listing([name for name, value in zip(names, varying[0], strict=True) if value == number], 3)
         twice = sum(count > 1 for count in Counter(varying[0]).values())
-        raise DuplicateFrameError(
-            f"{_count(twice, 'number')} {'occurs' if twice == 1 else 'occur'} more than once, such as {number}: {same}."
-        )
+        occur = "1 number occurs" if twice == 1 else f"{twice} numbers occur"
+        raise DuplicateFrameError(f"{occur} more than once, such as {number}: {same}.")
     if not unique:
         raise AmbiguousOrderError(f"{_vary(varying)}, and none of them is different in every name: {_few(names)}.")
     whole = [column for column in unique if all(value == int(value) for value in column)]
