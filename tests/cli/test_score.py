@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -13,7 +17,7 @@ from nersemble_cli.core.benchmarks import NVS
 from nersemble_cli.core.formats.png import encode_png, read_rgb
 from nersemble_cli.core.score.document import NOTICE
 from nersemble_cli.core.synthetic.benchmark import render_frames
-from tests.conftest import Run
+from tests.conftest import ROOT, Run
 from tests.made_up import RECIPE
 
 SERIAL, OTHER, HIDDEN = "222200042", "222200044", "222200046"
@@ -353,3 +357,48 @@ def test_a_part_that_is_numbered_on_is_not_guessed(
     result = run("score", "nvs", tmp_path, "-f", synthetic, "--frames", "::3")
     assert result.status == 1
     assert f"{RECIPE.n_frames}" in result.out
+
+
+SLOWED = """
+import sys, time
+from nersemble_cli.core.score import run
+compute = run.compute
+def slowly(frame, job, plan):
+    if frame.timestep == 4:
+        print("ready", file=sys.stderr, flush=True)
+    time.sleep(0.2 if frame.timestep >= 4 else 0)
+    return compute(frame, job, plan)
+run.compute = slowly
+from nersemble_cli.cli.app import main
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_an_interrupt_writes_what_is_finished(synthetic: Path, renders: Path, tmp_path: Path) -> None:
+    frames = renders / "388" / "GLASSES" / f"cam_{SERIAL}"
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for t in range(200):
+            (tmp_path / name / f"{t:05d}.png").hardlink_to(frames / "00000.png")
+    report, table = tmp_path / "part.json", tmp_path / "part.csv"
+    command = [sys.executable, "-c", SLOWED, "score", "pair", "a", "b", "-j", "1", "-o", report, "--csv", table]
+    process = subprocess.Popen(
+        [*command, *BASE], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert process.stderr is not None
+    assert any(line == "ready\n" for line in process.stderr)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Incomplete: it was interrupted." in out
+    assert "Traceback" not in err
+    document = json.loads(report.read_text())
+    assert document["incomplete"] is True
+    (video,) = document["videos"]
+    assert video["incomplete"] is True
+    assert 4 <= video["num_frames"] < 200
+    assert [row["timestep"] for row in video["frames"]] == list(range(video["num_frames"]))
+    assert len(table.read_text().splitlines()) == 1 + video["num_frames"]

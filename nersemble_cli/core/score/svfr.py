@@ -39,6 +39,7 @@ _POINTS = 20_000
 _STEPS = 30
 _CONVERGED = 1e-7  # metres
 _FAR = 3.0  # times the median distance, beyond which a point does not count in an alignment
+_RIGID = 1e-4  # relative singular value, below which a direction is not held
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,15 +93,19 @@ def closest(points: Array, mesh: Mesh) -> tuple[Array, NDArray[np.int64], Array]
 
 
 def align(mesh: Mesh, points: Array, start: Similarity, with_scale: bool) -> Similarity:
-    """Refines `start`, which takes the mesh to `points` (N, 3), by closest points without the far ones."""
+    """Refines `start`, which takes the mesh to `points` (N, 3).
+
+    Each step has the least squares of the points' distances to the planes of their closest triangles (Chen and
+    Medioni, 1991). Points that are far from the mesh do not count.
+    """
     rng = np.random.default_rng(0)
     sample = points if len(points) <= _POINTS else points[rng.choice(len(points), _POINTS, replace=False)]
     current = start
     for _ in range(_STEPS):
         moved = Mesh(current.apply(mesh.vertices), mesh.faces)
-        distance, _, found = closest(sample, moved)
+        distance, faces, found = closest(sample, moved)
         keep = distance <= max(_FAR * float(np.median(distance)), 1e-9)
-        step = fit(found[keep], sample[keep], with_scale)
+        step = _step(found[keep], sample[keep], _normals(moved, faces[keep]), with_scale)
         current = Similarity(
             step.scale * current.scale,
             step.rotation @ current.rotation,
@@ -109,6 +114,36 @@ def align(mesh: Mesh, points: Array, start: Similarity, with_scale: bool) -> Sim
         if float(np.abs(step.apply(found) - found).max()) < _CONVERGED:
             break
     return current
+
+
+def _normals(mesh: Mesh, faces: NDArray[np.int64]) -> Array:
+    """The unit normals (N, 3) of `faces` (N,); zero for a triangle without area."""
+    corners = mesh.vertices[mesh.faces[faces]]
+    across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    unit: Array = across / np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-20)
+    return unit
+
+
+def _step(source: Array, target: Array, normals: Array, with_scale: bool) -> Similarity:
+    """The small motion of `source` after which `target` is nearest to the planes through it; (N, 3) each.
+
+    Along directions in which the planes do not hold the points, such as the turns of a sphere, nothing moves.
+    """
+    center = source.mean(axis=0)
+    arms = source - center
+    size = max(float(np.sqrt(np.square(arms).sum(axis=1).mean())), 1e-12)  # turns in units of length
+    columns = [np.cross(arms, normals) / size, normals]
+    if with_scale:
+        columns.append((arms * normals).sum(axis=1, keepdims=True) / size)
+    residuals = ((target - source) * normals).sum(axis=1)
+    solution, *_ = np.linalg.lstsq(np.hstack(columns), residuals, rcond=_RIGID)
+    turn, shift = solution[:3] / size, solution[3:6]
+    scale = float(np.exp(solution[6] / size)) if with_scale else 1.0
+    angle = float(np.linalg.norm(turn))
+    x, y, z = turn / angle if angle else turn
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    rotation = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    return Similarity(scale, rotation, center + shift - scale * rotation @ center)
 
 
 def surface_distance(a: Mesh, b: Mesh, with_scale: bool) -> float:
@@ -201,10 +236,7 @@ def against(
         recall={f"{limit:g}": float((millimetres <= limit).mean()) for limit in RECALL_MM},
     )
     if normals is not None and len(normals):
-        corners = moved.vertices[moved.faces[faces]]
-        across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        across /= np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-20)
-        result.normals = float(np.abs((across * normals).sum(axis=1)).mean())
+        result.normals = float(np.abs((_normals(moved, faces) * normals).sum(axis=1)).mean())
     return result
 
 

@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import html
 import re
+import shutil
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +19,7 @@ from nersemble_cli.core.score.report import error_map, make_page, number, worst_
 from nersemble_cli.core.score.run import new_score, run
 from nersemble_cli.core.score.sources import Job
 from nersemble_cli.core.video.reader import VideoReader
+from tests.conftest import missing
 from tests.core.score.test_run import write
 
 N = 4
@@ -98,3 +102,44 @@ def test_the_video_has_all_three_side_by_side(job: Job, tmp_path: Path) -> None:
         from dataclasses import replace
 
         write_video(tmp_path / "two.mp4", [job, replace(job, width=46)])
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    if (chromium := shutil.which("chromium") or shutil.which("chromium-browser")) is None:
+        missing("Chromium is", "chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_browser_shows_the_page(browser: Any, width: int, job: Job, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(make_page(scored(job), [job], 2), "utf-8")
+    page = browser.new_page(viewport={"width": width, "height": 800})
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on(
+        "request",
+        lambda request: None if request.url.startswith(("file:", "data:")) else complaints.append(request.url),
+    )
+    page.goto(path.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate("[...document.images].slice(0, -1).every(image => image.naturalWidth > 0)")
+    enlarged = page.locator("dialog img")
+    assert not enlarged.is_visible()
+    small = page.locator("button.picture img").first
+    small.click()
+    assert enlarged.is_visible()
+    assert enlarged.bounding_box()["width"] > small.bounding_box()["width"]
+    assert enlarged.get_attribute("src") == small.get_attribute("src")
+    enlarged.click()
+    assert not enlarged.is_visible()
+    assert complaints == []
+    page.close()

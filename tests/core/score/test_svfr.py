@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nersemble_cli.core.errors import InvalidInputError
-from nersemble_cli.core.score.svfr import Mesh, Similarity, against, closest, fit, load_landmarks, spread
+from nersemble_cli.core.score.svfr import Mesh, Similarity, against, align, closest, fit, load_landmarks, spread
 from nersemble_cli.core.synthetic.head import make_flame_model
 
 pytest.importorskip("igl")
@@ -85,6 +85,32 @@ def test_a_known_offset_is_measured(head: Mesh) -> None:
     assert off.l2_mm == pytest.approx(3, abs=0.6)
     assert off.l1_mm > off.l2_mm
     assert off.recall["10"] == 1
+
+
+@pytest.mark.parametrize("with_scale", [False, True])
+def test_inexact_landmarks_and_stray_points_do_not_turn_a_mesh(head: Mesh, with_scale: bool) -> None:
+    rng = np.random.default_rng(2)
+    truth = move(1.03 if with_scale else 1.0)
+    stray = rng.uniform(-0.1, 0.1, (200, 3))
+    points = truth.apply(np.vstack([points_on(head, 8000)[0], stray]))
+    marks = head.vertices[:: len(head.vertices) // 7][:7]
+    start = fit(marks, truth.apply(marks) + rng.normal(scale=0.003, size=(7, 3)), with_scale)
+
+    def error(found: Similarity) -> float:
+        return float(np.linalg.norm(found.apply(head.vertices) - truth.apply(head.vertices), axis=1).mean())
+
+    found = align(head, points, start, with_scale)
+    assert error(start) > 0.001
+    assert error(found) < 0.00005
+    assert found.scale == pytest.approx(truth.scale, abs=0.001)
+
+
+def test_a_plane_is_not_slid_along_itself() -> None:
+    rng = np.random.default_rng(3)
+    plane = Mesh(np.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]), np.array([[0, 1, 2], [0, 2, 3]]))
+    points = np.column_stack([rng.uniform(0.2, 0.8, (500, 2)), np.full(500, 0.1)])
+    found = align(plane, points, Similarity(1.0, np.eye(3), np.zeros(3)), True)
+    np.testing.assert_allclose(found.apply(plane.vertices), plane.vertices + np.array([0, 0, 0.1]), atol=1e-9)
 
 
 def test_landmarks_are_checked(tmp_path: Path) -> None:
