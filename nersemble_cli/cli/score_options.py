@@ -105,8 +105,8 @@ CacheOption = Annotated[
 ReportOption = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", metavar="FILE", help="report.html, or side_by_side.mp4.", show_default=False,
-        rich_help_panel=_OUT,
+        "--output", "-o", metavar="FILE", help="report.html, side_by_side.mp4, or result.json.",
+        show_default=False, rich_help_panel=_OUT,
     ),
 ]  # fmt: skip
 CsvOption = Annotated[
@@ -121,7 +121,7 @@ MinOption = Annotated[
     typer.Option(
         "--min",
         metavar="METRIC=VALUE",
-        help="Exit with status 1 if the mean is worse: psnr=30. For LPIPS it is the most.",
+        help="Exit with status 1 if the mean is worse: psnr=30. Of LPIPS, MSE and AKD it is the largest allowed.",
         show_default=False,
         rich_help_panel=_OUT,
     ),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 
 FEW_FRAMES = 2  # for which an estimate would take as long as the work
+_PATH_WIDTH = 14  # columns that the name of a video has at least
 LONG_WORK = 30  # seconds, from which on an estimate is shown
 
 
@@ -54,8 +55,8 @@ def note_estimate(output: Output, jobs: Sequence[Job], plan: Plan) -> None:
     if frames + jod_frames <= FEW_FRAMES or (seconds := estimate_seconds(todo, plan)) < LONG_WORK:
         return
     counts = [f"{frames:,} frames"] if frames else []
-    counts += [f"JOD of {jod_frames:,}"] if jod_frames else []
-    output.note(f"This takes about {_duration(seconds)}: {' and '.join(counts)}.")
+    counts += [f"JOD over {jod_frames:,} frames"] if jod_frames else []
+    output.note(f"This takes about {_duration(seconds)}: {', then '.join(counts)}.")
 
 
 def _duration(seconds: float) -> str:
@@ -108,10 +109,12 @@ def show(output: Output, score: Score, wanted: Wanted) -> list[str]:
         table = plain_table(
             "video", ">frames", *(f">{NAMES[name]}" for name in names), ">PSNR over frames", ">worst frame"
         )
+        table.columns[0].overflow = "fold"  # a serial that is cut off says nothing
+        table.columns[0].min_width = _PATH_WIDTH
         for video in videos:
             batches, means = video.summary()
             worst = video.worst()
-            frames = f"{len(video.frames):,}{' of a part' if video.incomplete else ''}"
+            frames = f"{len(video.frames):,}{' (unfinished)' if video.incomplete else ''}"
             last = "" if worst is None else f"{int(worst['timestep'])}"
             values = (number(name, batches.get(name)) for name in names)
             table.add_row(video.path, frames, *values, number("psnr", means.get("psnr")), last)
@@ -153,8 +156,9 @@ def _show_rest(output: Output, score: Score) -> None:
             output.print(f"{path}: {finding['message']}", style="red")
             if finding.get("hint"):
                 output.print(f"→ {finding['hint']}", indent=2)
-    for name, reason in score.left_out.items():
-        output.note(f"left out: {name}: {reason}")
+    for reason in dict.fromkeys(score.left_out.values()):
+        names = ", ".join(name for name, why in score.left_out.items() if why == reason)
+        output.note(f"left out: {names}: {reason}")
     for note in (*score.notes, *(note for video in score.videos for note in video.notes)):
         output.note(f"note: {note}")
 

@@ -97,6 +97,16 @@ def test_hidden_cameras_are_refused(arguments: tuple[str, ...], run: Run, synthe
     assert result.out == ""
 
 
+def test_a_render_of_another_task_is_not_taken_for_a_hidden_one(
+    run: Run, synthetic: Path, renders: Path, tmp_path: Path
+) -> None:
+    copy_frames(renders, tmp_path, f"388/GLASSES/cam_{SERIAL}/{{t:05d}}.png")
+    copy_frames(renders, tmp_path, f"393/FREE/cam_{HIDDEN}/{{t:05d}}.png")  # of mono; 443/FREE is of nvs
+    result = run("score", "nvs", tmp_path, "-f", synthetic, *BASE)
+    assert result.status == 0
+    assert "443" not in result.err
+
+
 def test_hidden_sequences_are_refused_and_novel_views_explained(run: Run, synthetic: Path, tmp_path: Path) -> None:
     result = run("score", "mono", tmp_path, "-f", synthetic, "-s", "FREE")
     assert result.status == 2

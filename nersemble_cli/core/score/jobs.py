@@ -162,7 +162,7 @@ def find_jobs(benchmark: VideoBenchmark, renders: Path, folder: Path, request: R
         else:
             candidates = _in_zip(renders, known, resources)
         found = Found(notes=candidates.notes)
-        hidden = [slot for slot in others if slot in candidates]
+        hidden = [slot for slot in others if _name(slot) in candidates.sources]
         present = [slot for slot in slots if slot in candidates]
         if not present:
             raise _nothing_to_score(benchmark, renders, hidden, slots)

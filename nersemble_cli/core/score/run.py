@@ -50,7 +50,7 @@ def new_score(benchmark: str, crf: int | None, plan: Plan) -> Score:
 
 def _needed(entry: Entry, job: Job, plan: Plan) -> list[int]:
     """The timesteps of which a value is not known."""
-    wanted = [plan.key(name) for name in plan.per_frame if _applies(name, job)]
+    wanted = ["mse", *(plan.key(name) for name in plan.per_frame if _applies(name, job))]
     return [
         t
         for t in job.timesteps

@@ -102,6 +102,7 @@ def test_the_scorer_takes_every_tenth_frame_at_a_tenth_of_the_rate(tmp_path: Pat
         run(result, [pair_job(a, b, Fraction(73), Request(timesteps=timesteps))], plan)
         return result.videos[0]
 
+    assert not score("::4").incomplete
     assert score("::4").whole["jod"] == whole(render[::4], truth[::4], 73 / 4)
     uneven = score("0,5,6")
     assert "jod" not in uneven.whole
