@@ -315,7 +315,7 @@ HONEST_HABITS: dict[str, tuple[Callable[[Habits], Habits], tuple[str, ...]]] = {
     "weak identity": (with_habits(identity=0.15), ANY),
     "strong identity, hardly an expression": (with_habits(identity=1.5, expression=0.05), ANY),
     "shape varies as much from image to image as between people": (with_habits(jitter=1.0), ANY),
-    "expressions three times as strong, jaw wide open": (with_habits(expression=3.0, jaw=0.5), ANY),
+    "expressions twice as strong, jaw wide open": (with_habits(expression=2.0, jaw=0.6), ANY),
     "head turned far on its neck": (with_habits(neck=0.8), ("FLAME",)),
     "one neutral mesh for a person": (with_habits(one_neutral=True), SAME),
     "in millimetres": (with_habits(unit=1000.0), ANY),
