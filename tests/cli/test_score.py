@@ -409,6 +409,6 @@ def test_an_interrupt_writes_what_is_finished(synthetic: Path, renders: Path, tm
     assert document["incomplete"] is True
     (video,) = document["videos"]
     assert video["incomplete"] is True
-    assert 4 <= video["num_frames"] < 200
+    assert 3 <= video["num_frames"] < 200  # that before the fifth may be finished, but not taken yet
     assert [row["timestep"] for row in video["frames"]] == list(range(video["num_frames"]))
     assert len(table.read_text().splitlines()) == 1 + video["num_frames"]
