@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from nersemble_cli.core.benchmarks import VideoBenchmark
 from nersemble_cli.core.data.calibration import CameraMatrices, read_calibration
 from nersemble_cli.core.data.cameras import rescale_intrinsics
-from nersemble_cli.core.errors import InvalidInputError
+from nersemble_cli.core.errors import DAMAGED_HINT, InvalidInputError
 from nersemble_cli.core.submission.compare import hull
 from nersemble_cli.core.submission.compare.reference import CACHE, Reference, View, fingerprint, load, save
 from nersemble_cli.core.submission.compare.signals import SignalCollector, sharpness, thumbnail_size
@@ -67,7 +67,7 @@ def choose_timesteps(n_frames: int, indices: Sequence[VideoIndex]) -> tuple[int,
     """Up to `N_TIMESTEPS` timesteps, spread over the sequence, at which all videos can be decoded for little."""
 
     def cost(timestep: int) -> int:
-        return sum(timestep - index.keys[index.key_before(timestep)] + 1 for index in indices)
+        return sum(timestep - (index.keys or (0,))[index.key_before(timestep)] + 1 for index in indices)
 
     wanted = np.linspace(0, n_frames - 1, min(N_TIMESTEPS, n_frames))
     reach = n_frames / (2 * (N_TIMESTEPS - 1))
@@ -152,6 +152,8 @@ def _build(place: Place, train: Sequence[str], timesteps: tuple[int, ...]) -> Re
         first = reader.frame(0)
         scale = width / first.width, height / first.height
     calibration = read_calibration(place.path("calibration"))
+    if missing := sorted(set(train) - calibration.keys()):
+        raise InvalidInputError(f"{place.path('calibration')} lacks camera {missing[0]}.", DAMAGED_HINT)
     cameras = {
         serial: CameraMatrices(pose, rescale_intrinsics(intrinsics, *scale))
         for serial, (pose, intrinsics) in calibration.items()

@@ -99,3 +99,9 @@ def test_frames_at_the_wrong_time_are_found(frames: list[int], code: str, actual
 def test_few_frames_say_nothing_of_time() -> None:
     cells = moving(timing.FEWEST_FRAMES - 1)
     assert find_timing("v", cells[::-1], cells) is None
+
+
+def test_a_lag_that_no_part_of_the_video_shows_is_none() -> None:
+    cells = moving()
+    cells[1::2] += np.random.default_rng(0).normal(scale=60, size=cells[1::2].shape).astype(np.float32)
+    assert find_timing("v", cells, moving()) is None
