@@ -173,6 +173,7 @@ def test_sizes_and_counts() -> None:
 # How it ends
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away_is_not_an_answer(tmp_path: Path) -> None:
     big = tmp_path / "big.zip"
     with zipfile.ZipFile(big, "w") as archive:
@@ -219,6 +220,7 @@ RETURNED = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 @pytest.mark.parametrize("work", [PLAIN, SWALLOWED, RETURNED], ids=["plain", "swallowed", "returned"])
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -235,6 +237,7 @@ def test_a_signal_ends_the_program_with_its_status(work: str, number: signal.Sig
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 def test_nohup_is_respected() -> None:
     process = subprocess.Popen(

@@ -594,6 +594,7 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(ROOT)}
 
 
+@pytest.mark.slow
 def test_two_at_once(server: FaultServer, target: Path) -> None:
     server.served = benchmark_content(SVFR) | benchmark_content(NVS) | {f"nvs/{VIDEO}": large_video()}
     server.faults[f"nvs/{VIDEO}"] = [Fault(drop_after=1 << 20)] * 3
@@ -608,6 +609,7 @@ def test_two_at_once(server: FaultServer, target: Path) -> None:
     assert not list(target.rglob("*.part"))
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_has_arrived(server: FaultServer, target: Path) -> None:
     server.served = benchmark_content(NVS) | {f"nvs/{VIDEO}": large_video()}
     server.always[f"nvs/{VIDEO}"] = Fault(stall_after=2 << 20)

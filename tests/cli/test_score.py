@@ -252,6 +252,7 @@ def test_a_report_and_a_video_are_written(run: Run, synthetic: Path, renders: Pa
     assert {path.name for path in tmp_path.iterdir() if path.name != "home"} == {"report.html", "side.mp4"}
 
 
+@pytest.mark.slow
 def test_neutral_meshes_of_a_person_are_compared(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("igl")
     from nersemble_cli.core.benchmarks import SVFR

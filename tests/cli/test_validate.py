@@ -154,6 +154,7 @@ def test_nearly_right_name_is_told_and_its_video_checked(
     assert {"unexpected_file", "wrong_frame_count"} <= codes(report)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("slot", "wrong", "reason"),
     [
@@ -186,6 +187,7 @@ def test_wrapper_of_two_folders_is_one_finding_beside_junk(tmp_path: Path, folde
     ]
 
 
+@pytest.mark.slow
 def test_stranger_is_an_error_in_svfr_only(tmp_path: Path, folder: Path) -> None:
     assert check(tmp_path, made_up.nvs() | {"readme.txt": b""}, folder).valid
     assert not check(tmp_path, made_up.svfr() | {"readme.txt": b""}).valid
@@ -224,6 +226,7 @@ def test_entry_without_a_name_is_a_finding_beside_the_others(tmp_path: Path, fol
     assert {"unsafe_path", "wrong_frame_count"} <= codes(report) or codes(report) == {"not_a_zip"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "code"), [("nvs", "unreadable_video"), ("svfr", "unreadable_mesh")])
 def test_a_bug_in_one_check_leaves_the_others(
     task: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -385,6 +388,7 @@ def test_stray_file_beside_a_wrapper_does_not_hide_it(tmp_path: Path, folder: Pa
     assert codes(check(tmp_path, files, folder)) == {"wrapper_folder", "unexpected_file"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_any_encoding_of_the_streams_will_do(encoding: str, tmp_path: Path, folder: Path) -> None:
     path = made_up.write_zip(tmp_path / "é.zip", made_up.nvs() | {VIDEO: made_up.video("nvs", 2)})
@@ -474,6 +478,7 @@ def test_damaged_tables_of_an_mp4_are_findings(table: bytes, tmp_path: Path, fol
     assert not check(tmp_path, made_up.nvs() | {VIDEO: bytes(data)}, folder).valid
 
 
+@pytest.mark.slow
 def test_change_of_size_in_mid_stream_is_found(tmp_path: Path) -> None:
     both = b""
     for width, height in ((512, 512), (256, 256)):
@@ -493,6 +498,7 @@ def test_full_range_without_a_tag_is_found(tmp_path: Path, folder: Path) -> None
     assert codes(report) == {"wrong_color_tags"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pixel_format", ["yuv420p10le", "yuv422p10le", "yuv444p10le", "yuv422p", "nv12"])
 def test_limited_range_is_not_taken_for_full_in_any_pixel_format(
     pixel_format: str, tmp_path: Path, folder: Path
@@ -572,26 +578,31 @@ def mesh_report(tmp_path: Path, mesh: bytes, landmarks: bytes | None = None, qui
     return check(tmp_path, files, quick=quick, compare=False)
 
 
+@pytest.mark.slow
 def test_one_subtask_alone_is_valid(tmp_path: Path) -> None:
     assert check(tmp_path, made_up.svfr("neutral")).findings == []
 
 
+@pytest.mark.slow
 def test_other_topology_with_landmarks_is_valid(tmp_path: Path) -> None:
     assert mesh_report(tmp_path, made_up.ply(3000), made_up.npy(made_up.now_landmarks())).findings == []
 
 
+@pytest.mark.slow
 def test_ascii_ply_is_valid(tmp_path: Path) -> None:
     ascii_ply = quads_ply().replace(b"\n4 ", b"\n3 ")  # three of each quad's corners; the fourth is left over
     lines = [line.rsplit(b" ", 1)[0] if line.startswith(b"3 ") else line for line in ascii_ply.split(b"\n")]
     assert mesh_report(tmp_path, b"\n".join(lines)).findings == []
 
 
+@pytest.mark.slow
 def test_header_that_promises_a_billion_vertices_is_not_believed(tmp_path: Path) -> None:
     mesh = made_up.ply().replace(b"element vertex 5023", b"element vertex 1000000000")
     finding = mesh_report(tmp_path, mesh).findings[0]
     assert (finding.code, "1,000,000,000 vertices" in finding.message) == ("unreadable_mesh", True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "mesh", [b"", b"ply\n", b"solid teapot", b"ply\nformat binary_little_endian 1.0\nend_header\n"]
 )
@@ -599,6 +610,7 @@ def test_what_is_no_mesh_is_a_finding(mesh: bytes, tmp_path: Path) -> None:
     assert codes(mesh_report(tmp_path, mesh)) & {"unreadable_mesh", "empty_mesh"}
 
 
+@pytest.mark.slow
 def test_pickled_landmarks_are_never_loaded(tmp_path: Path) -> None:
     class Bomb:
         def __reduce__(self) -> tuple[object, tuple[str]]:
@@ -610,6 +622,7 @@ def test_pickled_landmarks_are_never_loaded(tmp_path: Path) -> None:
     assert not (tmp_path / "exploded").exists()
 
 
+@pytest.mark.slow
 def test_coinciding_vertices_that_the_server_merges_are_found(tmp_path: Path) -> None:
     vertices = made_up.face_vertices().copy()
     vertices[10] = vertices[4000]
@@ -619,12 +632,14 @@ def test_coinciding_vertices_that_the_server_merges_are_found(tmp_path: Path) ->
     assert mesh_report(tmp_path, mesh, landmarks).findings == []
 
 
+@pytest.mark.slow
 def test_zeroed_end_of_a_mesh_is_found(tmp_path: Path) -> None:
     mesh = made_up.ply(3000)
     report = mesh_report(tmp_path, mesh[:-5000] + bytes(5000), made_up.npy(made_up.now_landmarks()))
     assert codes(report) == {"unreadable_mesh"}
 
 
+@pytest.mark.slow
 def test_missing_texture_of_a_mesh_is_no_matter(run: Run, tmp_path: Path) -> None:
     mesh = made_up.ply().replace(b"element vertex", b"comment TextureFile skin.png\nelement vertex")
     path = made_up.write_zip(tmp_path / "textured.zip", made_up.svfr() | {MESH: mesh})
@@ -632,11 +647,13 @@ def test_missing_texture_of_a_mesh_is_no_matter(run: Run, tmp_path: Path) -> Non
     assert (result.status, result.err) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quick", [True, False])
 def test_missing_landmarks_are_seen_from_the_header(quick: bool, tmp_path: Path) -> None:
     assert codes(mesh_report(tmp_path, made_up.ply(3000), quick=quick)) == {"missing_landmarks"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(7, 2), (3, 7), (1, 7, 3), (68, 3)])
 def test_landmarks_of_another_shape_are_wrong(shape: tuple[int, ...], tmp_path: Path) -> None:
     report = mesh_report(tmp_path, made_up.ply(3000), made_up.npy(np.zeros(shape)))

@@ -96,6 +96,7 @@ def test_vertices_are_those_of_the_tracking(
         assert np.abs(mine - provider.get_vertices(frame["timestep_index_original"])).max() < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.3])
 def test_a_scaled_head_looks_the_same(
     write: Write, mono: MonoFlameAvatarDataManager, model: FlameModel, tmp_path: Path,
@@ -112,6 +113,7 @@ def test_a_scaled_head_looks_the_same(
     _check_pixels(tmp_path / "out", mono, model, provider)
 
 
+@pytest.mark.slow
 def test_the_head_is_seen_at_the_same_pixels(
     out: Path, mono: MonoFlameAvatarDataManager, model: FlameModel
 ) -> None:

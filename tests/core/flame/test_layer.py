@@ -125,6 +125,7 @@ def _small(model: FlameModel) -> FlameModel:
     )
 
 
+@pytest.mark.slow
 def test_gradients_are_right_for_every_parameter(model: FlameModel) -> None:
     flame = Flame(_small(model), torch.float64)
     parameters = [_random(2, n, seed=n).requires_grad_() for n in (3, 4, 3, 3, 6, 3)]
@@ -203,7 +204,7 @@ def test_a_timestep_that_does_not_exist_is_told_the_range(provider: FlameProvide
 
 @pytest.mark.parametrize("timestep", [0.5, [[0, 1]], "x"])
 def test_something_that_is_no_timestep_is_refused(provider: FlameProvider, timestep: Any) -> None:
-    with pytest.raises(UsageError, match="no timesteps"):
+    with pytest.raises(UsageError, match="not timesteps"):
         provider.get_vertices(timestep)
 
 

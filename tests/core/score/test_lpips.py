@@ -20,6 +20,7 @@ REFERENCE = json.loads(Path(__file__).with_name("reference.json").read_text())["
 SCORED = [name for name, values in REFERENCE.items() if "lpips" in values]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SCORED)
 def test_with_seeded_weights_lpips_is_that_of_torchmetrics(name: str) -> None:
     from nersemble_cli.core.score.lpips import make_lpips

@@ -297,6 +297,7 @@ def _cut(video: Path, path: Path, *options: str) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", ["0.3", "0.5", "1", "2.05", "3.9"])
 def test_a_trimmed_video_has_every_frame(video: Path, tmp_path: Path, seconds: str) -> None:
     """Its decoding times are even, but the last frames before the cut were shown later."""

@@ -261,6 +261,7 @@ def test_distances_of_moved_copies_are_zero_and_others_are_not(seed: int) -> Non
     assert (between[:4, 4] > 0.05).all()
 
 
+@pytest.mark.slow
 def test_validate_tells_of_it_with_evidence(run: Run, tmp_path: Path) -> None:
     files = made_up.svfr("neutral")
     first, second = list(files)[:2]
