@@ -89,6 +89,7 @@ def test_a_missing_library_is_not_a_bug(
 # Any terminal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", ["0", "-3", "wide", "", "1", "99999999999"])
 def test_a_width_that_cannot_be_true_hides_nothing(columns: str) -> None:
     done = subprocess.run(
@@ -104,6 +105,7 @@ def test_a_width_that_cannot_be_true_hides_nothing(columns: str) -> None:
     assert "validate" in done.stdout and len(done.stdout) < 100_000
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudoterminal")
 def test_a_terminal_without_a_size_shows_everything() -> None:
     ours, theirs = pty.openpty()  # 0 × 0

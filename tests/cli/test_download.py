@@ -210,6 +210,7 @@ def test_dry_run_counts_exactly(server: FaultServer, download: Download) -> None
 # Bad luck that passes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "faults",
     [
@@ -304,6 +305,7 @@ def test_follows_redirects(server: FaultServer, download: Download, target: Path
     assert (target / "nvs" / VIDEO).read_bytes() == large_video()
 
 
+@pytest.mark.slow
 def test_waits_as_long_as_the_server_asks(server: FaultServer, download: Download) -> None:
     server.served = benchmark_content(NVS)
     server.faults[f"nvs/{VIDEO}"] = [Fault(status=503, headers={"Retry-After": "1"})]
@@ -315,6 +317,7 @@ def test_waits_as_long_as_the_server_asks(server: FaultServer, download: Downloa
 # Bad luck that lasts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
@@ -357,6 +360,7 @@ def test_one_failure_stops_no_other(
     assert set(server.requests("GET")) == {f"nvs/{VIDEO}"}
 
 
+@pytest.mark.slow
 def test_hundreds_of_failures_are_grouped_by_cause(server: FaultServer, download: Download, target: Path) -> None:
     served = benchmark_content(SVFR)
     names = sorted(served)
@@ -398,6 +402,7 @@ def test_failures_are_in_the_json(server: FaultServer, download: Download) -> No
     assert [failure["path"] for failure in document["failures"]] == [f"nvs/{VIDEO}"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".json", ".pcd", ".npz", ".png"])
 def test_a_web_page_becomes_no_file(suffix: str, server: FaultServer, download: Download, target: Path) -> None:
     benchmark = SVFR if suffix == ".png" else MONO if suffix == ".npz" else NVS
@@ -724,6 +729,7 @@ def test_saving_keeps_the_other_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert path.read_text().startswith("# mine\nNERSEMBLE_BENCHMARK_FOLDER=/data\n")
 
 
+@pytest.mark.slow
 def test_a_debug_traceback_does_not_show_the_url(
     server: FaultServer, run: Run, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

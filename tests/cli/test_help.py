@@ -26,6 +26,7 @@ def examples_of(text: str, words: tuple[str, ...]) -> list[str]:
     return re.findall(rf"^ *({start}.*?) *$", below, re.MULTILINE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_help_has_examples_and_panels(words: tuple[str, ...], run: Run) -> None:
     result = run(*words, "--help")
@@ -34,6 +35,7 @@ def test_help_has_examples_and_panels(words: tuple[str, ...], run: Run) -> None:
     assert examples_of(result.out, words)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [(), *COMMANDS], ids=" ".join)
 def test_help_is_readable_at_60_columns(words: tuple[str, ...], run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
@@ -43,6 +45,7 @@ def test_help_is_readable_at_60_columns(words: tuple[str, ...], run: Run, monkey
     assert "\x1b" not in result.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_examples_of_the_help_are_right(words: tuple[str, ...], run: Run) -> None:
     for example in examples_of(run(*words, "--help").out, words):

@@ -255,6 +255,7 @@ def test_image(run: Run, tmp_path: Path) -> None:
     assert (found["width"], found["height"]) == (32, 32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.mp4", "a.json", "a.pcd", "a.npz", "a.ply", "a.npy", "a.zip", "a.png"])
 @pytest.mark.parametrize("data", [b"", b"<html>no</html>", b"\x00" * 1000], ids=["empty", "html", "zeros"])
 def test_a_file_that_is_not_what_it_says(name: str, data: bytes, run: Run, tmp_path: Path) -> None:

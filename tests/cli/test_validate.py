@@ -297,6 +297,7 @@ def test_truncated_zip_is_a_finding(keep: int, tmp_path: Path) -> None:
     assert "not_a_zip" in codes(validate_submission(path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_random_damage_never_raises_and_never_passes(seed: int, tmp_path: Path, folder: Path) -> None:
     rng = np.random.default_rng(seed)
@@ -403,6 +404,7 @@ def test_any_encoding_of_the_streams_will_do(encoding: str, tmp_path: Path, fold
 # Videos
 
 
+@pytest.mark.slow
 def test_every_damage_is_found_in_one_pass(tmp_path: Path, folder: Path) -> None:
     files = made_up.nvs()
     names = list(files)
@@ -434,6 +436,7 @@ def test_blank_frames_name_the_frame(tmp_path: Path, folder: Path) -> None:
     assert next(f for f in report.findings if f.code == "blank_frames").message.endswith(": 1.")
 
 
+@pytest.mark.slow
 def test_bt601_tags_are_right(tmp_path: Path, folder: Path) -> None:
     files = made_up.nvs() | {VIDEO: made_up.encode_with("-colorspace", "smpte170m", "-color_range", "tv")}
     assert check(tmp_path, files, folder).findings == []
@@ -470,6 +473,7 @@ def test_codec_that_nobody_knows_is_a_finding(tmp_path: Path, folder: Path) -> N
     assert "unreadable_video" in codes(check(tmp_path, made_up.nvs() | {VIDEO: video}, folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", [b"stts", b"stsz", b"stco", b"stsc", b"ctts"])
 def test_damaged_tables_of_an_mp4_are_findings(table: bytes, tmp_path: Path, folder: Path) -> None:
     data = bytearray(made_up.video("nvs"))

@@ -45,6 +45,7 @@ def test_nvs_assets(synthetic: Path) -> None:
         assert camera_params.intrinsics[serial].shape == (3, 3)
 
 
+@pytest.mark.slow
 def test_mono_assets(synthetic: Path, flame_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from nersemble_cli import (
         BENCHMARK_MONO_FLAME_AVATAR_HOLD_OUT_SERIALS,

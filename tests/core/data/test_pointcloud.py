@@ -59,6 +59,7 @@ def test_a_file_written_by_pcl_is_read(tmp_path: Path) -> None:
     assert points.dtype == colors.dtype == normals.dtype == np.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @given(n=st.integers(1, 40), seed=st.integers(0, 2**32 - 1))
 def test_what_is_written_is_read(encoding: Any, n: int, seed: int) -> None:

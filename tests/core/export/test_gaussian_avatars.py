@@ -85,6 +85,7 @@ def _as_the_reader_projects(frame: dict[str, Any], points: Any) -> Any:
     return np.stack([frame["w"] / 2 + fx * x / -z, frame["h"] / 2 - fy * y / -z], axis=1)
 
 
+@pytest.mark.slow
 def test_vertices_are_those_of_the_tracking(
     out: Path, mono: MonoFlameAvatarDataManager, model: FlameModel
 ) -> None:
@@ -162,6 +163,7 @@ def test_the_reader_finds_what_it_needs(out: Path) -> None:
         assert arrays["shape"].any()
 
 
+@pytest.mark.slow
 def test_held_out_sequences_are_the_test_split(
     write: Write, model: FlameModel, tmp_path: Path, synthetic: Path
 ) -> None:

@@ -68,6 +68,7 @@ def _smplx(model: FlameModel, betas: Tensor, pose: Tensor) -> Tensor:
     return vertices
 
 
+@pytest.mark.slow
 def test_vertices_are_those_of_smplx(model: FlameModel) -> None:
     shape, expression = _random(5, 300), _random(5, 100, seed=1)
     rotation, neck, jaw, eyes = (_random(5, n, seed=2 + n) for n in (3, 4, 5, 6))
@@ -77,6 +78,7 @@ def test_vertices_are_those_of_smplx(model: FlameModel) -> None:
     assert (vertices - expected).abs().max() < 1e-7
 
 
+@pytest.mark.slow
 def test_float32_is_within_a_hundredth_of_a_millimetre(model: FlameModel) -> None:
     parameters = [_random(3, n, seed=n) for n in (300, 100, 3, 3, 6)]
     exact = Flame(model, torch.float64)(*parameters)
@@ -89,6 +91,7 @@ def test_zero_parameters_give_the_template(model: FlameModel) -> None:
     assert np.allclose(vertices[0], model.v_template)
 
 
+@pytest.mark.slow
 def test_one_shape_serves_a_batch(model: FlameModel) -> None:
     flame = Flame(model, torch.float64)
     shape, expression, jaw = _random(1, 300), _random(4, 100), _random(4, 3)
@@ -98,6 +101,7 @@ def test_one_shape_serves_a_batch(model: FlameModel) -> None:
         assert torch.allclose(together[i], alone[0])
 
 
+@pytest.mark.slow
 def test_one_expression_serves_a_batch_of_poses(model: FlameModel) -> None:
     flame = Flame(model, torch.float64)
     shape, expression, jaw = _random(1, 300), _random(1, 100), _random(4, 3)
@@ -132,6 +136,7 @@ def test_gradients_are_right_for_every_parameter(model: FlameModel) -> None:
     assert torch.autograd.gradcheck(flame, parameters)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.0, 1e-8, 1e-3, 3.0])
 def test_gradients_of_rotations_are_right_down_to_zero(scale: float) -> None:
     assert torch.autograd.gradcheck(axis_angle_to_matrix, _random(4, 3, scale=scale).requires_grad_())
@@ -171,6 +176,7 @@ def test_model_to_world_takes_points_where_vertices_are(provider: FlameProvider)
     assert np.allclose(moved, points.numpy() @ pose[:3, :3].T + pose[:3, 3], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("timesteps", "chosen"),
     [

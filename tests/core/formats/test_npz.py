@@ -32,6 +32,7 @@ def test_an_array_larger_than_its_file_is_not_allocated(tmp_path: Path) -> None:
         read_npz(write_zip(tmp_path / "a.npz", {"a.npy": data}), ["a"])
 
 
+@pytest.mark.slow
 def test_an_array_that_unpacks_to_gigabytes_is_refused(tmp_path: Path) -> None:
     header = npy(np.zeros((0,))).replace(b"(0,), }          ", b"(33600000,), }   ")
     with (

@@ -59,6 +59,7 @@ def test_meshes_that_differ_by_a_motion_coincide(head: Mesh) -> None:
     assert found.rigid_mm == pytest.approx(0, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_wrong_size_shows_rigidly_and_not_with_scale(head: Mesh) -> None:
     found = spread({"a": head, "b": Mesh(move(1.05).apply(head.vertices), head.faces)})
     assert found.rigid_mm is not None
@@ -72,6 +73,7 @@ def test_one_mesh_has_no_spread(head: Mesh) -> None:
     assert spread({"a": head}).as_json()["rigid_mm"] is None
 
 
+@pytest.mark.slow
 def test_a_known_offset_is_measured(head: Mesh) -> None:
     points, normals = points_on(head)
     marks = head.vertices[:: len(head.vertices) // 7][:7]

@@ -46,6 +46,7 @@ def ends(child: Path) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_ffmpeg_that_hangs_is_ended_with_its_children(
     hanging: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,7 @@ def first_frame(path: Path) -> av.VideoFrame:
         return next(container.decode(video=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [None, 0.5, 2])
 @pytest.mark.parametrize("tags", TAGS)
 def test_pixels_are_those_of_ffmpeg_whatever_the_tags(tags: str, scale: float | None, tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_frames_at_random_are_pixel_equal_to_ffmpeg(reader: VideoReader, expecte
         assert np.array_equal(reader.rgb(number), expected[number]), number
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [2, 3, 10, 100])
 def test_every_nth_frame_is_pixel_equal_to_ffmpeg(
     reader: VideoReader, expected: NDArray[np.uint8], step: int

@@ -104,6 +104,7 @@ def test_results_of_any_camera_are_found(renders: Path) -> None:
     assert results.task == "nvs"
 
 
+@pytest.mark.slow
 def test_videos_of_a_zip_are_unpacked_when_looked_at(tmp_path: Path) -> None:
     slot = NVS.slots[0]
     video = made_up.video("nvs", 3)

@@ -57,6 +57,7 @@ def test_a_hull_shows_a_camera_that_was_held_out_what_it_should_see() -> None:
     assert (image[~mask] == 255).all()
 
 
+@pytest.mark.slow
 def test_a_training_camera_is_expected_from_the_others_only() -> None:
     silhouettes = [ball(CAMERAS[serial]) for serial in TRAIN]
     silhouettes[4] = np.zeros_like(silhouettes[4])  # it would carve everything away

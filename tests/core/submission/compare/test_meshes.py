@@ -79,6 +79,7 @@ def moved(mesh: Mesh, seed: int, scale: float = 1.0) -> Mesh:
     return Mesh(scale * mesh.vertices @ rotation(rng).T + rng.normal(size=3), mesh.faces)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10_000), st.floats(1e-3, 1e3))
 @settings(max_examples=5, deadline=None)
 def test_good_meshes_are_good_in_any_space_and_unit(seed: int, scale: float) -> None:
@@ -120,6 +121,7 @@ MISTAKES: dict[str, tuple[str, Callable[[Meshes], Meshes]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mistake", MISTAKES)
 @pytest.mark.parametrize("unit", [1.0, 1000.0])
 def test_mistake_in_one_file_is_told_once(mistake: str, unit: float) -> None:
@@ -184,6 +186,7 @@ def test_one_neutral_mesh_per_person_is_a_note() -> None:
     assert [note.partition(" have one neutral mesh")[0] for note in found.notes] == [f"{len(PEOPLE)} people"]
 
 
+@pytest.mark.slow
 def test_swapped_subtasks_are_told_of_all_people_of_one_and_of_one_image() -> None:
     swapped = {slot: GOOD[other(slot)] for slot in SLOTS}
     assert codes(outcome(swapped)) == [("swapped_subtasks", None)]
