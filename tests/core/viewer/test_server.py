@@ -217,6 +217,17 @@ def test_a_broken_video_is_said_in_the_page(synthetic: Path, tmp_path: Path) -> 
     viewer.close()
 
 
+def test_a_broken_cloud_is_said_in_the_page(synthetic: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "benchmark"
+    shutil.copytree(synthetic, folder)
+    (folder / "nvs/388/sequences/GLASSES/pointclouds/frame_00000.pcd").write_bytes(b"no cloud")
+    viewer = open_viewer(folder, "nvs")
+    page: Any = viewer._page
+    assert until(lambda: "frame_00000.pcd" in page._messages.content)
+    assert until(lambda: page._stage.frames.n_ready(0) == len(page._stage.sources))
+    viewer.close()
+
+
 def test_meshes_stand_beside_the_image(synthetic: Path, tmp_path: Path) -> None:
     slot = SVFR.slots[0]
     ply = made_up.ply(2000)
