@@ -186,10 +186,14 @@ def test_a_click_on_a_frustum_looks_through_its_camera(synthetic: Path, browser:
         (s for s in stage.serials if 20 < center(s)[0] < 480 and 20 < center(s)[1] < 480),
         key=lambda s: center(s)[2],
     )
-    x, y, _ = center(serial)
-    page.wait_for_timeout(2000)  # until the scene is drawn: what is not there cannot be clicked on
-    page.mouse.click(x, y, delay=200)
-    assert until(lambda: viewed._through.value == serial)
+
+    def clicked() -> bool:
+        """Clicks until the scene is drawn: what is not there yet cannot be hit."""
+        x, y, _ = center(serial)
+        page.mouse.click(x, y, delay=200)
+        return until(lambda: viewed._through.value == serial, 3)
+
+    assert until(clicked, 60)
     assert np.allclose(client.camera.position, stage.calibration.cam_2_world(serial)[:3, 3], atol=1e-2)
     viewer.close()
 
