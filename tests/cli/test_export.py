@@ -71,7 +71,7 @@ def test_missing_data_names_the_download(run: Run, tmp_path: Path) -> None:
 
 def test_gaussian_avatars_needs_the_flame_model(run: Run) -> None:
     result = run("export", "gaussian-avatars", "393", "avatar")
-    assert result.status == 1
+    assert result.status == 2
     assert "flame2023.pkl" in result.err
     assert not Path("avatar").exists()
 
