@@ -76,6 +76,7 @@ def on_disk(folder: Path) -> dict[str, bytes]:
 # What is fetched
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("benchmark", "arguments", "n_files"),
     [
@@ -149,6 +150,7 @@ def test_a_file_whose_size_no_longer_fits_is_fetched_again(
     assert (target / "nvs" / VIDEO).read_bytes() == server.served[f"nvs/{VIDEO}"]
 
 
+@pytest.mark.slow
 def test_overwrite_fetches_everything(server: FaultServer, download: Download) -> None:
     server.served = benchmark_content(NVS)
     download("nvs", "-p", "475")
@@ -251,6 +253,7 @@ def test_goes_on_where_it_stopped(server: FaultServer, download: Download, targe
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_goes_on_in_another_run(server: FaultServer, download: Download, target: Path) -> None:
     server.served = benchmark_content(NVS) | {f"nvs/{VIDEO}": large_video()}
     server.faults[f"nvs/{VIDEO}"] = [Fault(drop_after=2 << 20)] + [Fault(status=500)] * 3
@@ -420,6 +423,7 @@ def test_a_web_page_becomes_no_file(suffix: str, server: FaultServer, download: 
     assert all(served[name] == data for name, data in on_disk(target).items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_url_that_is_refused_ends_it_at_once(
     status: int, server: FaultServer, download: Download, target: Path
@@ -546,6 +550,7 @@ def test_a_torn_manifest_costs_one_question(server: FaultServer, download: Downl
 # Wrong arguments
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -242,6 +242,7 @@ def test_landmarks(run: Run, tmp_path: Path) -> None:
     assert (found["shape"], found["now_landmarks"], found["finite"]) == ([7, 3], True, True)
 
 
+@pytest.mark.slow
 def test_submission(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "out.zip"
     made_up.write_zip(path, made_up.nvs())

@@ -156,6 +156,7 @@ def test_missing_ground_truth_comes_with_the_line_that_fetches_it(
     assert "nersemble download nvs -p 443 -s FREE -c 222200036 -a images" in result.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("minimum", "status"), [("psnr=5", 0), ("psnr=90", 1), ("mse=1", 0), ("mse=0", 1)])
 def test_a_minimum_decides_the_exit_status(
     minimum: str, status: int, run: Run, synthetic: Path, renders: Path

@@ -41,6 +41,7 @@ def codes(report: Report) -> set[str]:
 # The command
 
 
+@pytest.mark.slow
 def test_zip_may_be_named_as_its_kind(run: Run, folder: Path, tmp_path: Path) -> None:
     path = made_up.write_zip(tmp_path / "right.zip", made_up.nvs())
     assert run("validate", "zip", path, "-f", folder).out == run("validate", path, "-f", folder).out
@@ -55,6 +56,7 @@ def test_valid_submission_prints_a_table_and_the_verdict(run: Run, folder: Path,
     assert f"Frame counts are from {folder / 'nvs' / 'metadata.json'}." in result.err
 
 
+@pytest.mark.slow
 def test_json_has_the_contract_s_keys(run: Run, folder: Path, tmp_path: Path) -> None:
     files = made_up.nvs() | {VIDEO: made_up.video("nvs", 2)}
     path = made_up.write_zip(tmp_path / "short.zip", files)
@@ -68,6 +70,7 @@ def test_json_has_the_contract_s_keys(run: Run, folder: Path, tmp_path: Path) ->
     assert (finding["code"], finding["expected"], finding["actual"]) == ("wrong_frame_count", 3, 2)
 
 
+@pytest.mark.slow
 def test_strict_makes_warnings_count(run: Run, folder: Path, tmp_path: Path) -> None:
     path = made_up.write_zip(tmp_path / "junk.zip", made_up.nvs() | {".DS_Store": b"x"})
     assert run("validate", path, "-f", folder).status == 0
@@ -133,6 +136,7 @@ def test_broken_metadata_is_noted_and_passed_over(tmp_path: Path) -> None:
 # Names
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rename", "reason"),
     [
@@ -264,6 +268,7 @@ def test_an_interruption_is_no_verdict(number: int, status: int, seconds: float,
     assert "not a valid" not in out
 
 
+@pytest.mark.slow
 def test_meshes_are_checked_where_no_signal_is_delivered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from nersemble_cli.core.submission import validation
 
@@ -346,6 +351,7 @@ def test_file_that_may_not_be_read_is_an_error(run: Run, tmp_path: Path, monkeyp
     assert "Permission denied" in result.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quick", ["--quick", "--strict"])
 @pytest.mark.parametrize("flag", [0x20, 0x40])
 def test_odd_flags_of_a_member_are_findings(flag: int, quick: str, run: Run, folder: Path, tmp_path: Path) -> None:
@@ -364,6 +370,7 @@ def test_damaged_lzma_is_a_finding(tmp_path: Path, folder: Path) -> None:
     assert codes(validate_submission(path, folder=folder)) & {"damaged_file", "unreadable_video"}
 
 
+@pytest.mark.slow
 def test_stranger_that_is_not_opened_does_no_harm(tmp_path: Path, folder: Path) -> None:
     path = tmp_path / "log.zip"
     made_up.write_zip(path, made_up.nvs() | {"train.log": b"epoch 1\n" * 400_000}, zipfile.ZIP_DEFLATED)
@@ -429,6 +436,7 @@ def test_fragmented_video_has_no_count_for_the_server(quick: bool, tmp_path: Pat
     assert [(f.code, f.actual) for f in report.findings] == [("wrong_frame_count", None)]
 
 
+@pytest.mark.slow
 def test_blank_frames_name_the_frame(tmp_path: Path, folder: Path) -> None:
     frames = made_up.head_frames(NVS)
     frames[1] = np.zeros_like(frames[1])
@@ -442,11 +450,13 @@ def test_bt601_tags_are_right(tmp_path: Path, folder: Path) -> None:
     assert check(tmp_path, files, folder).findings == []
 
 
+@pytest.mark.slow
 def test_full_range_is_a_wrong_tag(tmp_path: Path, folder: Path) -> None:
     files = made_up.nvs() | {VIDEO: made_up.encode_with("-pix_fmt", "yuvj420p")}
     assert "wrong_color_tags" in codes(check(tmp_path, files, folder))
 
 
+@pytest.mark.slow
 def test_swapped_sides_are_hinted_at(tmp_path: Path, folder: Path) -> None:
     frames = [frame.swapaxes(0, 1) for frame in made_up.head_frames(NVS)]
     video = made_up.encode(NVS, frames, width=NVS.height, height=NVS.width)
@@ -495,6 +505,7 @@ def test_change_of_size_in_mid_stream_is_found(tmp_path: Path) -> None:
     assert ("wrong_resolution", [256, 256]) in [(f.code, f.actual) for f in report.findings]
 
 
+@pytest.mark.slow
 def test_full_range_without_a_tag_is_found(tmp_path: Path, folder: Path) -> None:
     bitstream = "h264_metadata=video_full_range_flag=0"
     video = made_up.encode_with("-vf", "scale=out_range=full,format=yuv420p", "-bsf:v", bitstream)
@@ -563,6 +574,7 @@ def test_a_video_far_too_long_is_not_decoded_to_its_end(expected: int | None, tm
     assert [(f.code, f.actual) for f in report.findings] == ([("wrong_frame_count", 8)] if expected else [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "rate"), [(NVS, "73"), (MONO, "24.3")])
 def test_wrong_tags_name_the_whole_command(task: VideoBenchmark, rate: str, tmp_path: Path) -> None:
     path = tmp_path / "tagged.mp4"

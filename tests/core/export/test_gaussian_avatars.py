@@ -191,6 +191,7 @@ def test_held_out_sequences_are_the_test_split(
     assert {frame["timestep_id"].rpartition("_")[0] for frame in test} == {extra}
 
 
+@pytest.mark.slow
 def test_a_submission_can_be_rendered(out: Path, mono: MonoFlameAvatarDataManager, model: FlameModel) -> None:
     target = out / "submission" / "FREE_cam_220700191"
     frames = _frames(target / "transforms_train.json")

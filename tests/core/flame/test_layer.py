@@ -108,6 +108,7 @@ def test_one_expression_serves_a_batch_of_poses(model: FlameModel) -> None:
     assert torch.allclose(flame(shape, expression, jaw=jaw), flame(shape, expression.expand(4, -1), jaw=jaw))
 
 
+@pytest.mark.slow
 def test_fewer_coefficients_are_as_good_as_zeros(model: FlameModel) -> None:
     flame = Flame(model, torch.float64)
     shape, expression = _random(2, 10), _random(2, 5)
@@ -142,6 +143,7 @@ def test_gradients_of_rotations_are_right_down_to_zero(scale: float) -> None:
     assert torch.autograd.gradcheck(axis_angle_to_matrix, _random(4, 3, scale=scale).requires_grad_())
 
 
+@pytest.mark.slow
 def test_a_zero_pose_has_finite_gradients(model: FlameModel) -> None:
     jaw = torch.zeros(1, 3, requires_grad=True)
     Flame(model)(torch.zeros(1, 300), torch.zeros(1, 100), jaw=jaw).sum().backward()
@@ -157,6 +159,7 @@ def test_vertices_are_those_of_plain_numpy(provider: FlameProvider, tracking: Fl
         assert np.abs(provider.get_vertices(t) - pose_vertices(tracking, t)).max() < 1e-5
 
 
+@pytest.mark.slow
 def test_the_rigid_motion_is_applied_outside_of_flame(
     provider: FlameProvider, tracking: FlameTracking, model: FlameModel
 ) -> None:
@@ -387,6 +390,7 @@ def test_another_flame_is_noticed_by_its_name(flame_model: Path, tmp_path: Path)
         load_flame_model(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -46,6 +46,7 @@ def test_each_point_can_have_a_colour() -> None:
     assert image[2, 1].tolist() == [1, 1, 1] and image[4, 3].tolist() == [3, 3, 3] and image.sum() == 12
 
 
+@pytest.mark.slow
 def test_axes_need_a_length() -> None:
     with pytest.raises(UsageError, match="above zero"):
         add_coordinate_axes(None, ticks_frequency=0)  # type: ignore[arg-type]

@@ -102,6 +102,7 @@ def test_an_abandoned_codec_and_a_failing_source_end(render: Video) -> None:
         list(through_codec(failing(), WIDTH, HEIGHT, Fraction(73)))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [-2, -1, 1, 2])
 def test_a_shift_in_time_is_noted(tmp_path: Path, truth: Video, shift: int) -> None:
     shifted = np.roll(truth, -shift, axis=0)
@@ -125,6 +126,7 @@ def test_frames_without_truth_do_not_count(tmp_path: Path, render: Video, truth:
     assert [row["timestep"] for row in video.frames] == [t for t in range(N) if t not in (3, 4)]
 
 
+@pytest.mark.slow
 def test_a_second_run_computes_nothing_and_a_changed_frame_does(
     tmp_path: Path, render: Video, truth: Video, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,7 @@ def test_a_known_offset_is_measured(head: Mesh) -> None:
     assert off.recall["10"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_scale", [False, True])
 def test_inexact_landmarks_and_stray_points_do_not_turn_a_mesh(head: Mesh, with_scale: bool) -> None:
     rng = np.random.default_rng(2)

@@ -216,6 +216,7 @@ def mixed_ply(encoding: str) -> bytes:
     return made_up.polygons_ply(made_up.face_vertices(), polygons, encoding)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "data", "how"),
     [

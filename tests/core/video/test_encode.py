@@ -56,6 +56,7 @@ def test_ffmpeg_that_hangs_is_ended_with_its_children(
     assert ends(hanging)
 
 
+@pytest.mark.slow
 def test_cancelling_ends_a_write_that_hangs(hanging: Path, tmp_path: Path) -> None:
     cancel = Cancel()
     threading.Thread(target=lambda: (time.sleep(0.5), cancel.set())).start()

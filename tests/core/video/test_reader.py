@@ -73,6 +73,7 @@ def test_frames_in_turn_are_pixel_equal_to_ffmpeg(reader: VideoReader, expected:
         assert np.array_equal(reader.rgb(number), expected[number]), number
 
 
+@pytest.mark.slow
 def test_frames_at_random_are_pixel_equal_to_ffmpeg(reader: VideoReader, expected: NDArray[np.uint8]) -> None:
     rng = random.Random(0)
     for number in [*rng.choices(range(N), k=60), 0, N - 1, 0]:
@@ -88,6 +89,7 @@ def test_every_nth_frame_is_pixel_equal_to_ffmpeg(
         assert np.array_equal(to_rgb(reader.frame(number, step)), expected[number]), number
 
 
+@pytest.mark.slow
 def test_steps_and_single_frames_may_be_mixed(reader: VideoReader, expected: NDArray[np.uint8]) -> None:
     rng = random.Random(1)
     for _ in range(40):
@@ -148,6 +150,7 @@ def _by_ffmpeg_passthrough(path: Path) -> NDArray[np.uint8]:
     return np.frombuffer(raw, np.uint8).reshape(-1, H, W, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [["-output_ts_offset", "3"], ["-movflags", "negative_cts_offsets"], ["-ss", "1.5"], ["-f", "matroska"]],
@@ -417,6 +420,7 @@ def _fork_while_locked(process: multiprocessing.process.BaseProcess) -> None:
         process.start()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize("scale", [None, 0.5])

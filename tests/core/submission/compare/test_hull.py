@@ -43,6 +43,7 @@ def test_points_fall_on_the_pixels_that_show_them() -> None:
     assert place[2:].tolist() == [-1, -1]  # beside the image, and behind the camera
 
 
+@pytest.mark.slow
 def test_a_hull_shows_a_camera_that_was_held_out_what_it_should_see() -> None:
     silhouettes = [ball(CAMERAS[serial]) for serial in TRAIN]
     images = [np.where(s[..., None] > 0, np.uint8([200, 100, 50]), np.uint8(255)) for s in silhouettes]

@@ -234,6 +234,7 @@ def test_landmarks_picked_on_the_mesh_are_right() -> None:
     assert outcome(GOOD, on_mesh) == ([], [])
 
 
+@pytest.mark.slow
 def test_landmarks_of_another_mesh_are_told_by_the_surface_and_by_equality() -> None:
     alike = next(slot for slot in SLOTS[2:] if slot.kind == FIRST.kind)
     for changed in (on_mesh(alike, GOOD[alike]), on_mesh(FIRST, GOOD[FIRST]) + FORWARD):
