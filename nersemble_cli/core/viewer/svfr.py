@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _HEIGHT = 1.0  # what an image and a mesh are scaled to, as its unit is the user's
 _APART = 0.75  # between the posed and the neutral mesh
+_MIDDLE = -0.15  # between the left edge of the image and the right one of the meshes
 _COLORS = {"posed": (230, 215, 200), "neutral": (200, 215, 230)}
 _LANDMARK_COLOR = (255, 140, 0)
 _FACING = (0.0, 1.0, 0.0, 0.0)  # quaternion (w, x, y, z): viser's images face away from +z
@@ -44,7 +45,7 @@ class MeshPage:
         self._data = SVFRDataManager(folder, participant)
         self._keys = list(benchmark.image_keys[participant])
         self._server.scene.set_up_direction("+y")
-        self.home = Home(np.array([0.0, 0.1, 2.4]), np.zeros(3), np.array([0.0, 1.0, 0.0]))
+        self.home = Home(np.array([_MIDDLE, 0.1, 2.9]), np.array([_MIDDLE, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]))
         self.home.use(server)
         self._add_controls()
         self._show()
