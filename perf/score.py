@@ -1,10 +1,14 @@
-"""Agreement and speed of the image metrics, side by side with torchmetrics called as visage 0.2.18 calls it.
+"""Agreement and speed of the image metrics, side by side with visage's own evaluator.
 
     python perf/score.py --reference ENV/bin/python [--frames 16] [--sizes 512x512 1604x1100]
 
-ENV has torch and torchmetrics (`tests/core/score/make_reference.py` says which). Both compute PSNR, SSIM, MS-SSIM
-and LPIPS (seeded random weights) of the same frames, one after the other on one machine. Times leave the start
-out.
+ENV is an environment of its own, with what visage imports but does not ask for:
+
+    pip install torch==2.13.0 torchmetrics==1.9.0 cython setuptools wheel
+    pip install --no-build-isolation visage==0.2.18 dreifus matplotlib
+
+Both compute PSNR, SSIM, MS-SSIM and LPIPS (seeded random weights) of the same frames, one after the other on one
+machine. Times leave the start out.
 """
 
 from __future__ import annotations
@@ -22,26 +26,26 @@ import numpy as np
 
 ROOT = Path(__file__).parent.parent
 METRICS = ("psnr", "ssim", "ms_ssim", "lpips")
+# visage imports a name that matplotlib has dropped, and torchmetrics has LPIPS only beside torchvision, whose
+# AlexNet is stood in for.
 REFERENCE = """
 import json, resource, sys, time
-import numpy as np, torch
-from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
-from torchmetrics.functional.image import peak_signal_noise_ratio as psnr
-from torchmetrics.functional.image import structural_similarity_index_measure as ssim
+import matplotlib, matplotlib.cm
+matplotlib.cm.get_cmap = matplotlib.colormaps.__getitem__
+import numpy as np
+import torchmetrics.image
+from torchmetrics.image import lpip
 from tests.core.score.make_reference import _lpips
+lpip._TORCHVISION_AVAILABLE = True
+lpip._NoTrainLpips = lambda net: _lpips()
+torchmetrics.image.LearnedPerceptualImagePatchSimilarity = lpip.LearnedPerceptualImagePatchSimilarity
+from visage.evaluator.paired_image_evaluator import PairedImageEvaluator
 render, truth = (np.load(path) for path in sys.argv[1:3])
-network = _lpips()
-metrics = {"psnr": lambda a, b: psnr(a, b, data_range=1.0), "ssim": lambda a, b: ssim(a, b, data_range=1.0),
-           "ms_ssim": lambda a, b: ms_ssim(a, b, data_range=1.0),
-           "lpips": lambda a, b: network(a, b, normalize=True).mean()}
+evaluator = PairedImageEvaluator()
 begun = time.perf_counter()
-a, b = (torch.from_numpy(video).permute(0, 3, 1, 2).float() / 255 for video in (render, truth))
-values = {}
-with torch.no_grad():
-    for name, metric in metrics.items():
-        batches = [metric(a[i:i + 16], b[i:i + 16]) for i in range(0, len(a), 16)]
-        values[name] = torch.stack(batches).mean().item()
+found = evaluator.evaluate(list(render), list(truth))
 seconds = time.perf_counter() - begun
+values = {"psnr": found.psnr, "ssim": found.ssim, "ms_ssim": found.multi_scale_ssim, "lpips": found.lpips}
 memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps({"values": values, "seconds": seconds, "memory": memory}))
 """
@@ -86,7 +90,7 @@ def run(command: list[str]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--reference", required=True, help="a Python with torch and torchmetrics")
+    parser.add_argument("--reference", required=True, help="a Python that has visage")
     parser.add_argument("--frames", type=int, default=16)
     parser.add_argument("--sizes", nargs="+", default=["512x512", "1604x1100"])
     parser.add_argument("--ours", nargs=2, help=argparse.SUPPRESS)
@@ -94,7 +98,7 @@ def main() -> None:
     if arguments.ours:
         print(json.dumps(ours(*arguments.ours)))
         return
-    print("| frames | metrics | torchmetrics | nersemble | ratio | memory, torchmetrics | nersemble |")
+    print("| frames | metrics | visage | nersemble | ratio | memory, visage | nersemble |")
     print("|---|---|---|---|---|---|---|")
     for size in arguments.sizes:
         height, width = map(int, size.split("x"))
