@@ -66,10 +66,11 @@ def encode_command(path: Path, width: int, height: int, fps: Fraction, crf: int 
     Everything that is not set here is left to ffmpeg's defaults on purpose, colour tags among them: readers
     then assume BT.601 in limited range, which is what ffmpeg's conversion from RGB makes.
     """
-    import ffmpeg
+    # Not `ffmpeg` itself: pyfvvdp asks for another package of that name, whose `__init__` hides ours.
+    from ffmpeg import _ffmpeg, _run  # noqa: F401
 
     rate = str(fps.numerator) if fps.denominator == 1 else str(float(fps))
-    source = ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=rate)
+    source = _ffmpeg.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=rate)
     output = source.output(file_url(path), an=None, vcodec="libx264", pix_fmt="yuv420p", crf=crf)
     command: list[str] = output.global_args("-v", "error").overwrite_output().compile(cmd=find_ffmpeg())
     return command

@@ -63,3 +63,13 @@ def test_cancelling_ends_a_write_that_hangs(hanging: Path, tmp_path: Path) -> No
     with pytest.raises(Cancelled):
         encode_video([FRAME] * 3, tmp_path / "a.mp4", 512, 512, Fraction(24), cancel=cancel)
     assert ends(hanging)
+
+
+def test_another_package_called_ffmpeg_does_no_harm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pyfvvdp's, whose empty `__init__` takes the place of ffmpeg-python's."""
+    import ffmpeg
+
+    for name in ("input", "output", "compile"):
+        monkeypatch.delattr(ffmpeg, name, raising=False)
+    encode_video([FRAME], tmp_path / "v.mp4", 512, 512, Fraction(73))
+    assert (tmp_path / "v.mp4").stat().st_size > 0
