@@ -58,8 +58,10 @@ def make_lpips(weights: Arrays, device: str = "cpu", heads: Arrays | None = None
                 if pooled:
                     x = torch.nn.functional.max_pool2d(x, 3, 2)
                 x = _convolve(x, network, layer, stride, padding)
-                unit = x / torch.sqrt(_EPSILON + x.square().sum(dim=1, keepdim=True))
-                total += ((unit[:1] - unit[1:]).square() * head).sum(dim=1).mean()
+                # Written so that few copies of the features are alive at once: they are most of the memory.
+                norms = torch.linalg.vector_norm(x, dim=1, keepdim=True).square_().add_(_EPSILON).sqrt_()
+                apart = (x[:1] / norms[:1]).sub_(x[1:] / norms[1:]).square_()
+                total += torch.nn.functional.conv2d(apart, head).mean()
             return float(total)
 
     return distance
