@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,15 +101,25 @@ FORMATS = {
 }
 
 
-def check_output(path: Path) -> Path:
+class FileFormat(Protocol):
+    """What a file format is for, and the modules that writing it needs."""
+
+    @property
+    def purpose(self) -> str: ...
+
+    @property
+    def needs(self) -> tuple[str, ...]: ...
+
+
+def check_output(path: Path, formats: Mapping[str, FileFormat] = FORMATS) -> Path:
     """Where to write, if `path` ends in a known format and can be written. An older file there will be replaced.
 
     Raises `UsageError`, which lists the known formats, for another one; if no file can be written there; or if the
     packages that the format needs are not installed.
     """
-    found = FORMATS.get(path.suffix.lower())
+    found = formats.get(path.suffix.lower())
     if found is None:
-        known = ", ".join(f"{suffix} ({format_.purpose})" for suffix, format_ in FORMATS.items())
+        known = ", ".join(f"{suffix} ({format_.purpose})" for suffix, format_ in formats.items())
         raise UsageError(f"The file name {path} does not end in a known format.", f"Known: {known}.")
     require(*found.needs)
     return check_target(path.expanduser(), overwrite=True)

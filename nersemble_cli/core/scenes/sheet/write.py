@@ -8,11 +8,10 @@ from pathlib import Path
 
 from nersemble_cli.core import settings
 from nersemble_cli.core.benchmarks import MeshBenchmark, VideoBenchmark
-from nersemble_cli.core.errors import UsageError
-from nersemble_cli.core.files import check_target, replacing
+from nersemble_cli.core.files import replacing
 from nersemble_cli.core.flame.model import load_flame_model
 from nersemble_cli.core.platform import cpu_count
-from nersemble_cli.core.scenes.display import require
+from nersemble_cli.core.scenes.export import check_output
 from nersemble_cli.core.scenes.sheet.entries import Sheet
 from nersemble_cli.core.scenes.sheet.meshes import mesh_entries
 from nersemble_cli.core.scenes.sheet.opening import Opened, open_submission
@@ -45,16 +44,6 @@ FORMATS = {
 }
 
 
-def check_output(path: Path) -> Path:
-    """Where to write. Raises `UsageError` for an unknown format, or if no file can be written there."""
-    found = FORMATS.get(path.suffix.lower())
-    if found is None:
-        known = ", ".join(f"{suffix} ({format_.purpose})" for suffix, format_ in FORMATS.items())
-        raise UsageError(f"The file name {path} does not end in a known format.", f"Known: {known}.")
-    require(*found.needs)
-    return check_target(path.expanduser(), overwrite=True)
-
-
 def write_sheet(
     submission: str | Path,
     output: str | Path,
@@ -69,7 +58,7 @@ def write_sheet(
     should know of the file. Raises `UsageError` if there is no submission at all; whatever is wrong with one is in
     the sheet.
     """
-    submission, target = Path(submission), check_output(Path(output))
+    submission, target = Path(submission), check_output(Path(output), FORMATS)
     place = settings.existing_folder(Path(folder) if folder is not None else None)
     progress = progress or NullProgress()
     with open_submission(submission, place, progress) as opened:
