@@ -1,10 +1,11 @@
 """How well `validate` tells mistakes from poor renders: finds, misses and false alarms on the made-up benchmark.
 
-    python perf/compare.py [--folder SCRATCH] [--rounds N] [--mistake-rounds N] [--kinds NAME …]
+    python perf/compare.py [nvs|mono] [--folder SCRATCH] [--rounds N] [--mistake-rounds N] [--kinds NAME …]
 
-Honest renders of the hold-out cameras are degraded in the ways that real methods are, encoded, decoded, and
+Honest renders of the submission's cameras are degraded in the ways that real methods are, encoded, decoded, and
 compared with the data of the benchmark folder: every finding is a false alarm. Then each mistake is planted in
-degraded renders. Pictures are an eighth of the benchmark's size; pixels below are those of the full size.
+degraded renders. Pictures are an eighth (nvs) or half (mono) of the benchmark's size; pixels below are those of
+NVS at full size. People have loose hair, and no motion repeats. FLAME is not used, as most users have none.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nersemble_cli.core.benchmarks import NVS, VideoSlot
-from nersemble_cli.core.submission.compare import multiview
-from nersemble_cli.core.submission.compare.multiview import Place
-from nersemble_cli.core.submission.compare.reference import Reference
+from nersemble_cli.core.benchmarks import MONO, NVS, VideoBenchmark, VideoSlot
+from nersemble_cli.core.submission.compare import monocular, multiview
+from nersemble_cli.core.submission.compare.head import ELLIPSOID
+from nersemble_cli.core.submission.compare.reference import Place, Reference
 from nersemble_cli.core.submission.compare.videos import VideoComparison
 from nersemble_cli.core.submission.findings import Report
 from nersemble_cli.core.synthetic.benchmark import Recipe, make_benchmark, render_view
@@ -32,9 +33,11 @@ from nersemble_cli.core.video.encode import CRF, find_ffmpeg
 from nersemble_cli.core.video.roundtrip import through_codec
 
 N_FRAMES = 72
-SHRUNK = 8  # by which pictures are smaller than the benchmark's
+SHRUNK = 8  # by which pictures of NVS are smaller than the benchmark's
+SCALES = {NVS.name: 1 / SHRUNK, MONO.name: 0.5}
+N_STRANDS = 800
+MONO_TRAINING = ("EXP-1-head", "EXP-5-mouth", "EMO-3-angry+sad", "SEN-04-two_plus_seven")
 KEY_FRAMES = 24  # as many groups of pictures in a video as the real ones have
-RECIPE = Recipe(n_frames=N_FRAMES, scale=1 / SHRUNK, n_points=500)
 
 Frames = NDArray[np.uint8]  # (T, H, W, 3) RGB
 Degrade = Callable[[Frames, np.random.Generator], Frames]
@@ -227,56 +230,75 @@ def psnr(a: Frames, b: Frames) -> float:
 # --- the made-up world -------------------------------------------------------------------------
 
 
+Unit = tuple[int, str]  # a participant and a sequence
+
+
 @dataclass(frozen=True)
 class World:
-    """The made-up benchmark in a folder, and what its hold-out cameras see."""
+    """The made-up benchmark in a folder, and what the cameras of its submissions see."""
 
     folder: Path
+    benchmark: VideoBenchmark
 
     @property
     def benchmark_folder(self) -> Path:
         return self.folder / "nb"
 
+    @property
+    def recipe(self) -> Recipe:
+        scale = SCALES[self.benchmark.name]
+        return Recipe(n_frames=N_FRAMES, scale=scale, n_points=500, n_strands=N_STRANDS)
+
+    @property
+    def units(self) -> list[Unit]:
+        return [(p, s) for p, its in self.benchmark.test_sequences.items() for s in its]
+
     def build(self) -> None:
-        done = self.folder / "done"
+        done = self.folder / f"{self.benchmark.name}.done"
         if done.exists():
             return
-        make_benchmark(self.benchmark_folder, RECIPE, {NVS.name: NVS.participants}, pointclouds=())
-        for path in sorted(self.benchmark_folder.rglob("cam_*.mp4")):
+        people = {self.benchmark.name: self.benchmark.participants}
+        sequences = MONO_TRAINING if self.benchmark is MONO else None
+        make_benchmark(self.benchmark_folder, self.recipe, people, sequences=sequences, pointclouds=())
+        for path in sorted((self.benchmark_folder / NVS.folder).rglob("cam_*.mp4")):
             part = path.with_suffix(".part.mp4")
             command = [find_ffmpeg(), "-v", "error", "-y", "-i", str(path), "-c:v", "libx264", "-crf", "14"]
             keys = ["-pix_fmt", "yuv420p", "-g", str(KEY_FRAMES), "-keyint_min", str(KEY_FRAMES)]
             subprocess.run([*command, *keys, "-sc_threshold", "0", str(part)], check=True)
             part.replace(path)
-        for slot in NVS.slots:
-            self.render(slot.participant, slot.serial)
+        for slot in self.benchmark.slots:
+            self.render(slot)
         done.touch()
 
-    def render(self, participant: int, serial: str) -> Frames:
-        (sequence,) = NVS.test_sequences[participant]
-        path = self.folder / f"nvs_{participant}_{sequence}_{serial}.npy"
+    def render(self, slot: VideoSlot) -> Frames:
+        place = self.benchmark, slot.participant, slot.sequence
+        path = self.folder / ("_".join(map(str, (place[0].name, *place[1:], slot.serial))) + ".npy")
         if not path.exists():
-            views = (render_view(NVS, participant, sequence, t, serial, RECIPE) for t in range(N_FRAMES))
+            views = (render_view(*place, t, slot.serial, self.recipe) for t in range(N_FRAMES))
             np.save(path, np.stack([image for image, _ in views]))
         frames: Frames = np.load(path)
         return frames
 
-    def slots(self, participant: int) -> list[VideoSlot]:
-        return [slot for slot in NVS.slots if slot.participant == participant]
+    def slots(self, unit: Unit) -> list[VideoSlot]:
+        return [slot for slot in self.benchmark.slots if (slot.participant, slot.sequence) == unit]
 
-    def renders(self, participant: int) -> dict[VideoSlot, Frames]:
-        return {slot: self.render(participant, slot.serial) for slot in self.slots(participant)}
+    def renders(self, unit: Unit) -> dict[VideoSlot, Frames]:
+        return {slot: self.render(slot) for slot in self.slots(unit)}
+
+    def renders_of_another(self, unit: Unit, other: Unit) -> dict[VideoSlot, Frames]:
+        """By the slots of `unit`, what the same cameras see of `other`."""
+        return dict(zip(self.slots(unit), self.renders(other).values(), strict=True))
 
 
 def compare(world: World, videos: Mapping[VideoSlot, Frames], crf: int = CRF) -> dict[VideoSlot, list[str]]:
     """The codes of the findings of each video, after it was encoded and decoded."""
-    comparison = VideoComparison(NVS, world.benchmark_folder)
+    comparison = VideoComparison(world.benchmark, world.benchmark_folder)
     for slot, frames in videos.items():
         observe = comparison.observer(slot)
         height, width = frames.shape[1:3]
-        for t, frame in enumerate(through_codec(frames, width, height, NVS.fps, crf)):
+        for t, frame in enumerate(through_codec(frames, width, height, world.benchmark.fps, crf)):
             observe(t, frame)
-    report = Report("", NVS.name, "full")
+    report = Report("", world.benchmark.name, "full")
     comparison.finish(report)
     if report.compared == "skipped":
         raise SystemExit(f"Nothing was compared: {report.notes}")
@@ -292,24 +314,24 @@ def compare(world: World, videos: Mapping[VideoSlot, Frames], crf: int = CRF) ->
 # --- mistakes ----------------------------------------------------------------------------------
 
 Planted = tuple[dict[VideoSlot, Frames], Mapping[VideoSlot, str]]  # the videos, and the code that each should get
-Plant = Callable[[World, int, np.random.Generator], Planted]
+Plant = Callable[[World, Unit, np.random.Generator], Planted]
 
 
 def _in_all(code: str, spoil: Degrade) -> Plant:
-    """The same mistake in all videos of the participant."""
+    """The same mistake in all videos of a sequence."""
 
-    def plant(world: World, participant: int, rng: np.random.Generator) -> Planted:
-        videos = {slot: spoil(mildly(frames, rng), rng) for slot, frames in world.renders(participant).items()}
+    def plant(world: World, unit: Unit, rng: np.random.Generator) -> Planted:
+        videos = {slot: spoil(mildly(frames, rng), rng) for slot, frames in world.renders(unit).items()}
         return videos, dict.fromkeys(videos, code)
 
     return plant
 
 
 def _in_one(code: str, spoil: Degrade) -> Plant:
-    """The mistake in one of the participant's videos."""
+    """The mistake in one video of a sequence."""
 
-    def plant(world: World, participant: int, rng: np.random.Generator) -> Planted:
-        videos = {slot: mildly(frames, rng) for slot, frames in world.renders(participant).items()}
+    def plant(world: World, unit: Unit, rng: np.random.Generator) -> Planted:
+        videos = {slot: mildly(frames, rng) for slot, frames in world.renders(unit).items()}
         slot = list(videos)[rng.integers(len(videos))]
         videos[slot] = spoil(videos[slot], rng)
         return videos, {slot: code}
@@ -317,23 +339,33 @@ def _in_one(code: str, spoil: Degrade) -> Plant:
     return plant
 
 
-def _swapped_cameras(world: World, participant: int, rng: np.random.Generator) -> Planted:
-    videos = {slot: mildly(frames, rng) for slot, frames in world.renders(participant).items()}
-    a, b = (list(videos)[i] for i in rng.choice(3, 2, replace=False))
+def _swapped_cameras(world: World, unit: Unit, rng: np.random.Generator) -> Planted:
+    videos = {slot: mildly(frames, rng) for slot, frames in world.renders(unit).items()}
+    a, b = (list(videos)[i] for i in rng.choice(len(videos), 2, replace=False))
     videos[a], videos[b] = videos[b], videos[a]
     return videos, {a: "wrong_camera", b: "wrong_camera"}
 
 
-def _other_participant(world: World, participant: int, rng: np.random.Generator) -> Planted:
-    other = rng.choice([p for p in NVS.participants if p != participant])
-    videos = {slot: mildly(world.render(other, slot.serial), rng) for slot in world.slots(participant)}
+def _other_participant(world: World, unit: Unit, rng: np.random.Generator) -> Planted:
+    others = [u for u in world.units if u[0] != unit[0]]
+    shown = world.renders_of_another(unit, others[rng.integers(len(others))])
+    videos = {slot: mildly(frames, rng) for slot, frames in shown.items()}
     return videos, dict.fromkeys(videos, "wrong_participant")
 
 
-def _equal_videos(world: World, participant: int, rng: np.random.Generator) -> Planted:
-    videos = {slot: mildly(frames, rng) for slot, frames in world.renders(participant).items()}
+def _other_sequence(world: World, unit: Unit, rng: np.random.Generator) -> Planted:
+    others = [u for u in world.units if u[0] == unit[0] and u != unit]
+    if not others:
+        return {}, {}
+    shown = world.renders_of_another(unit, others[rng.integers(len(others))])
+    videos = {slot: mildly(frames, rng) for slot, frames in shown.items()}
+    return videos, dict.fromkeys(videos, "wrong_sequence")
+
+
+def _equal_videos(world: World, unit: Unit, rng: np.random.Generator) -> Planted:
+    videos = {slot: mildly(frames, rng) for slot, frames in world.renders(unit).items()}
     slots = list(videos)
-    a, b = (slots[i] for i in rng.choice(3, 2, replace=False))
+    a, b = (slots[i] for i in rng.choice(len(slots), 2, replace=False))
     videos[b] = videos[a]
     return videos, {max(a, b, key=slots.index): "duplicate_video"}
 
@@ -392,6 +424,7 @@ MISTAKES: Mapping[str, Plant] = {
     "upside down": _in_all("rotated_render", lambda f, rng: f[:, ::-1]),
     "turned by 180°": _in_all("rotated_render", lambda f, rng: f[:, ::-1, ::-1]),
     "another participant": _other_participant,
+    "another sequence": _other_sequence,
     "one camera's video twice": _equal_videos,
     "red and blue swapped": _in_all("swapped_channels", lambda f, rng: f[..., ::-1]),
     "linear light": _in_all("wrong_tone", _tone_curve(2.2)),
@@ -415,50 +448,47 @@ MISTAKES: Mapping[str, Plant] = {
 }
 
 VERBOSE = False
+ONLY_NVS = ("10 % too large or small", "12 px off", "24 px off", "cropped")
+ONLY_MONO = ("another sequence",)
 _REFERENCES: dict[str, Reference] = {}
 
 
-def _expect_once(
-    place: Place, timesteps: tuple[int, ...], load: Callable[..., Reference] = multiview.expect
-) -> Reference:
+def _once(load: Callable[[Place, tuple[int, ...]], Reference]) -> Callable[[Place, tuple[int, ...]], Reference]:
     """The references are the same for all videos."""
-    key = f"{place.benchmark.name} {place.participant} {place.sequence}"
-    if key not in _REFERENCES:
-        _REFERENCES[key] = load(place, timesteps)
-    return _REFERENCES[key]
+
+    def expect(place: Place, timesteps: tuple[int, ...]) -> Reference:
+        key = f"{place.benchmark.name} {place.participant} {place.sequence}"
+        if key not in _REFERENCES:
+            _REFERENCES[key] = load(place, timesteps)
+        return _REFERENCES[key]
+
+    return expect
 
 
-multiview.expect = _expect_once
-
-
-def run_honest(world: World, name: str, rounds: int) -> tuple[int, Counter[str]]:
+def run_honest(world: World, name: str, seeds: range) -> tuple[int, Counter[str]]:
     """The number of videos, and the codes of false alarms."""
     n, alarms = 0, Counter[str]()
-    for seed in range(rounds):
-        for participant in NVS.participants:
-            rng = np.random.default_rng([seed, participant, *name.encode()])
-            videos = {slot: HONEST[name](frames, rng) for slot, frames in world.renders(participant).items()}
+    for seed in seeds:
+        for unit in world.units:
+            rng = np.random.default_rng([seed, *repr(unit).encode(), *name.encode()])
+            videos = {slot: HONEST[name](frames, rng) for slot, frames in world.renders(unit).items()}
             if VERBOSE:
-                print(
-                    name,
-                    participant,
-                    [round(psnr(videos[s], world.render(participant, s.serial)), 1) for s in videos],
-                )
+                print(name, unit, [round(psnr(videos[slot], world.render(slot)), 1) for slot in videos])
             for codes in compare(world, videos, CRFS.get(name, CRF)).values():
                 n += 1
                 alarms.update(codes)
     return n, alarms
 
 
-def run_mistake(world: World, name: str, rounds: int) -> tuple[int, int, Counter[str]]:
+def run_mistake(world: World, name: str, seeds: range) -> tuple[int, int, Counter[str]]:
     """The number of videos with the mistake, how many were found, and the codes of other findings."""
     n, found, others = 0, 0, Counter[str]()
-    for seed in range(rounds):
-        for participant in NVS.participants:
-            rng = np.random.default_rng([seed, participant, *name.encode()])
-            videos, expected = MISTAKES[name](world, participant, rng)
+    for seed in seeds:
+        for unit in world.units:
+            rng = np.random.default_rng([seed, *repr(unit).encode(), *name.encode()])
+            videos, expected = MISTAKES[name](world, unit, rng)
             if VERBOSE:
-                print(name, participant)
+                print(name, unit)
             for slot, codes in compare(world, videos).items():
                 n += slot in expected
                 found += expected.get(slot, "") in codes
@@ -469,33 +499,44 @@ def run_mistake(world: World, name: str, rounds: int) -> tuple[int, int, Counter
 def main() -> None:
     global VERBOSE
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("benchmark", nargs="?", choices=("nvs", "mono"), default="nvs")
     parser.add_argument("--folder", type=Path, default=Path("compare-scratch"), help="made there once, and kept")
-    parser.add_argument("--rounds", type=int, default=3, help="of each way to degrade, for each participant")
+    parser.add_argument("--rounds", type=int, default=3, help="of each way to degrade, for each sequence")
     parser.add_argument("--mistake-rounds", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=0, help="of the first round")
     parser.add_argument("--kinds", nargs="*", help="only these")
     parser.add_argument("-v", "--verbose", action="store_true", help="show each finding")
     arguments = parser.parse_args()
     VERBOSE = arguments.verbose
-    world = World(arguments.folder)
+    for module in (monocular, multiview):
+        module.expect = _once(module.expect)
+    monocular.find_surface = lambda: ELLIPSOID
+    benchmark = NVS if arguments.benchmark == "nvs" else MONO
+    world = World(arguments.folder, benchmark)
     world.build()
 
     def told(counter: Counter[str]) -> str:
         return ", ".join(f"{n} {code}" for code, n in sorted(counter.items())) or "–"
 
+    def wanted(kinds: Mapping[str, object]) -> list[str]:
+        others = ONLY_MONO if benchmark is NVS else ONLY_NVS
+        return [name for name in kinds if name not in others and (not arguments.kinds or name in arguments.kinds)]
+
+    def seeds(rounds: int) -> range:
+        return range(arguments.seed, arguments.seed + rounds)
+
     start = time.monotonic()
     print("| honest renders | videos | false alarms | which |\n|---|---|---|---|")
     total, total_alarms = 0, 0
-    for name in HONEST:
-        if arguments.rounds and (not arguments.kinds or name in arguments.kinds):
-            n, alarms = run_honest(world, name, arguments.rounds)
-            total, total_alarms = total + n, total_alarms + alarms.total()
-            print(f"| {name} | {n} | {alarms.total()} | {told(alarms)} |", flush=True)
+    for name in wanted(HONEST) if arguments.rounds else []:
+        n, alarms = run_honest(world, name, seeds(arguments.rounds))
+        total, total_alarms = total + n, total_alarms + alarms.total()
+        print(f"| {name} | {n} | {alarms.total()} | {told(alarms)} |", flush=True)
     print(f"| together | {total} | {total_alarms} | |\n")
     print("| mistake | videos | found | missed | other findings |\n|---|---|---|---|---|")
-    for name in MISTAKES:
-        if arguments.mistake_rounds and (not arguments.kinds or name in arguments.kinds):
-            n, found, others = run_mistake(world, name, arguments.mistake_rounds)
-            print(f"| {name} | {n} | {found} | {n - found} | {told(others)} |", flush=True)
+    for name in wanted(MISTAKES) if arguments.mistake_rounds else []:
+        n, found, alarms = run_mistake(world, name, seeds(arguments.mistake_rounds))
+        print(f"| {name} | {n} | {found} | {n - found} | {told(alarms)} |", flush=True)
     print(f"\n{time.monotonic() - start:.0f} s", file=sys.stderr)
 
 

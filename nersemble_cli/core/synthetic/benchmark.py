@@ -25,7 +25,7 @@ from nersemble_cli.core.benchmarks import (
 from nersemble_cli.core.flame.tracking import FlameTracking, euler_xyz_to_matrix
 from nersemble_cli.core.formats.png import encode_png
 from nersemble_cli.core.platform import cpu_count
-from nersemble_cli.core.synthetic.head import make_flame_model, make_look
+from nersemble_cli.core.synthetic.head import make_flame_model, make_look, make_strands
 from nersemble_cli.core.synthetic.render import make_rig, render, shade, vertex_normals
 from nersemble_cli.core.threads import in_threads
 from nersemble_cli.core.video.encode import encode_video
@@ -41,17 +41,20 @@ _FOCAL = {NVS.name: 4100.0, MONO.name: 1650.0, SVFR.name: 1900.0}
 # Large pictures are drawn smaller and enlarged.
 _DETAIL = {NVS.name: 0.5, MONO.name: 1.0, SVFR.name: 1.0}
 _SCALE_OF_HEADS = 1.0
-_PERIOD = 24  # frames
+_PERIOD = 24  # frames, about
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the made-up benchmark is to be. `scale` 0.1 makes pictures of a tenth of the size, for tests."""
+    """How the made-up benchmark is to be. `scale` 0.1 makes pictures of a tenth of the size, for tests;
+    `n_strands` of thin hair fray the outlines.
+    """
 
     n_frames: int = 6
     scale: float = 1.0
     n_points: int = 20_000
     encoding: Encoding = "binary"
+    n_strands: int = 0
 
     def size(self, benchmark: Benchmark) -> tuple[int, int]:
         """Height and width; even, as the videos' pixel format needs it."""
@@ -71,9 +74,9 @@ def make_tracking(participant: int, sequence: str, n_frames: int) -> FlameTracki
     t = 2 * np.pi * np.arange(n_frames)[:, None] / _PERIOD
 
     def swing(size: Sequence[float]) -> NDArray[np.float64]:
-        """(T, n) smooth motions of these amplitudes."""
+        """(T, n) smooth motions of these amplitudes, that never repeat together."""
         n = len(size)
-        phase, pace = rng.uniform(0, 2 * np.pi, n), rng.integers(1, 3, n)
+        phase, pace = rng.uniform(0, 2 * np.pi, n), rng.uniform(0.6, 2.2, n)
         moved: NDArray[np.float64] = np.sin(pace * t + phase) * size
         return moved
 
@@ -149,6 +152,10 @@ def render_view(
     poses, intrinsics = recipe.rig(benchmark)
     vertices, _, colors = _lit_head(participant, sequence, timestep, recipe.n_frames)
     faces = make_flame_model().faces
+    if recipe.n_strands:
+        turn = make_tracking(participant, sequence, recipe.n_frames).model_to_world()[timestep, :3, :3]
+        hair = make_strands(participant, recipe.n_strands)
+        vertices, faces, colors = hair.grown(vertices, faces, colors, turn)
     detail = _DETAIL[benchmark.name] if recipe.scale == 1 else 1.0
     return render(vertices, faces, colors, poses[serial], intrinsics[serial], *recipe.size(benchmark), detail)
 

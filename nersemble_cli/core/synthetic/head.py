@@ -281,6 +281,46 @@ def make_look(seed: int) -> Look:
     return Look(colors.clip(0, 1))
 
 
+@dataclass(frozen=True, eq=False)
+class Strands:
+    """Thin hair: where each strand is rooted (S,), an index of a vertex, and the corners of its two triangles
+    beside that vertex, (S, 4, 3) metres in model space."""
+
+    roots: NDArray[np.int64]
+    corners: NDArray[np.float64]
+
+    def grown(
+        self, vertices: NDArray[Any], faces: NDArray[Any], colors: NDArray[Any], turn: NDArray[Any]
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """The mesh with its hair; `turn` (3, 3) is how the head is turned in the world."""
+        n = len(self.roots)
+        tips = vertices[self.roots][:, None] + self.corners @ turn.T
+        first = len(vertices) + 4 * np.arange(n)[:, None]
+        strips = np.concatenate([np.add(first, corners) for corners in ([0, 1, 2], [1, 3, 2])])
+        sides = np.concatenate([strips, strips[:, ::-1]])  # hair is seen from both sides
+        return (
+            np.concatenate([vertices, tips.reshape(-1, 3)]),
+            np.concatenate([faces, sides]),
+            np.concatenate([colors, np.repeat(colors[self.roots], 4, axis=0)]),
+        )
+
+
+def make_strands(seed: int, n: int) -> Strands:
+    """A person's loose hair, on the top and the sides of the head."""
+    points = make_flame_model().v_template
+    rng = np.random.default_rng([seed, n])
+    _, y, z = points.T
+    scalp = np.flatnonzero((np.arange(len(points)) < _N_SKULL) & (y > 0.0) & ((y > 0.08) | (z < -0.01)))
+    roots = rng.choice(scalp, n)
+    outward = points[roots] / np.linalg.norm(points[roots], axis=1, keepdims=True)
+    along = outward + rng.normal(scale=0.6, size=(n, 3)) - [0, 0.5, 0]
+    along *= rng.uniform(0.015, 0.05, (n, 1)) / np.linalg.norm(along, axis=1, keepdims=True)
+    across = np.cross(along, rng.normal(size=(n, 3)))
+    across *= 0.0012 / np.linalg.norm(across, axis=1, keepdims=True)
+    corners = np.stack([-across, across, along - 0.5 * across, along + 0.5 * across], axis=1)
+    return Strands(roots, corners)
+
+
 class _Chumpy:
     """Is pickled under the name of `chumpy.ch.Ch`, as FLAME's files have it, without chumpy.
 

@@ -35,6 +35,7 @@ IN_STEP = 0.4  # correlation of motion from which on it says something
 SHIFT, SHIFT_SPREAD, SHIFT_GAIN = 0.6, 0.5, 0.02  # frames, frames, correlation
 REVERSED_GAIN, REVERSED_LAG = 0.08, 1.0  # correlation, frames
 ORDER_GAIN = 0.15
+SEQUENCE_GAIN = 0.25
 WINDOW = 12  # frames
 BLURRED = -5.0  # log2 of the detail of the training views
 
@@ -49,6 +50,7 @@ class Alternative(NamedTuple):
     images: Transformed
     view: View
     at: tuple[tuple[int, ...], tuple[int, ...]]  # indices of timesteps: the video's, the view's
+    is_whole: bool  # see `Reference`
 
 
 def _shared(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -61,27 +63,30 @@ def _alternatives(
     slot: VideoSlot, signals: VideoSignals, reference: Reference, others: Mapping[VideoSlot, Reference]
 ) -> Iterator[Alternative]:
     images, own = signals.thumbnails, reference.expected[slot.serial]
-    at = _shared(signals.timesteps, reference.timesteps)
+    at, whole = _shared(signals.timesteps, reference.timesteps), reference.is_whole
     for what, turn in matching.MIRRORS.items():
-        yield Alternative("mirrored_video", what, turn(images), own, at)
+        yield Alternative("mirrored_video", what, turn(images), own, at, whole)
     for what, turn in matching.TURNS.items():
-        yield Alternative("rotated_render", what, turn(images), own, at)
+        yield Alternative("rotated_render", what, turn(images), own, at, whole)
     for serial, view in {**reference.seen, **reference.expected}.items():
         if serial not in (slot.serial, reference.nearest[slot.serial]):
-            yield Alternative("wrong_camera", serial, images, view, at)
+            yield Alternative("wrong_camera", serial, images, view, at, whole)
     for other, its in others.items():
         if slot.serial in its.expected:
             same_person = other.participant == slot.participant
             code = "wrong_sequence" if same_person else "wrong_participant"
             what = other.sequence if same_person else f"{other.participant:03d}"
-            yield Alternative(
-                code, what, images, its.expected[slot.serial], _shared(signals.timesteps, its.timesteps)
-            )
+            shared = _shared(signals.timesteps, its.timesteps)
+            yield Alternative(code, what, images, its.expected[slot.serial], shared, its.is_whole)
 
 
 def _agreement(alternative: Alternative, shown: bool) -> NDArray[np.float64]:
     mine, theirs = (list(places) for places in alternative.at)
     view = alternative.view
+    if not alternative.is_whole:
+        return matching.agreement(
+            alternative.images[mine], view.images[theirs], view.masks[theirs], is_whole=False
+        )
     masks = None if shown else view.masks[theirs]
     return matching.agreement(alternative.images[mine], view.images[theirs], masks)
 
@@ -92,7 +97,8 @@ def control_level(reference: Reference, serial: str) -> float:
     if beside not in reference.controls:
         return 1.0
     control = reference.controls[beside]
-    return float(matching.agreement(reference.seen[beside].images, control.images, control.masks).mean())
+    seen = reference.seen[beside].images
+    return float(matching.agreement(seen, control.images, control.masks, reference.is_whole).mean())
 
 
 def find_identity(
@@ -100,7 +106,7 @@ def find_identity(
 ) -> Finding | None:
     """The camera, participant, mirror or turn that explains the pictures clearly better than the name."""
     at = _shared(signals.timesteps, reference.timesteps)
-    own = Alternative("", "", signals.thumbnails, reference.expected[slot.serial], at)
+    own = Alternative("", "", signals.thumbnails, reference.expected[slot.serial], at, reference.is_whole)
     own_whole, own_shown = _agreement(own, shown=False), None
     control = control_level(reference, slot.serial)
     best: tuple[float, Alternative] | None = None
@@ -248,6 +254,34 @@ def find_colors(slot: VideoSlot, signals: VideoSignals, reference: Reference) ->
     return None
 
 
+def find_sequence(
+    slot: VideoSlot, signals: VideoSignals, reference: Reference, others: Mapping[VideoSlot, Reference]
+) -> Finding | None:
+    """Another sequence of the same participant that the video moves with."""
+    a = timing.motion(signals.cells)
+
+    def score(its: Reference) -> float:
+        cells = its.expected[slot.serial].cells
+        if min(len(a), len(cells)) < timing.FEWEST_FRAMES:
+            return 0.0
+        return timing.lag_curve(a, timing.motion(cells), longest=1).at(0)
+
+    own = score(reference)
+    scores = {
+        other.sequence: score(its)
+        for other, its in others.items()
+        if other.participant == slot.participant and slot.serial in its.expected
+    }
+    best = max(scores, key=scores.__getitem__, default="")
+    if not best or scores[best] < max(IN_STEP, own + SEQUENCE_GAIN):
+        return None
+    message = _IDENTITY["wrong_sequence"][0].format(what=best)
+    return Finding(
+        "wrong_sequence", slot.path, f"{message} (motion {scores[best]:.2f}, by its name {own:.2f}).",
+        expected=slot.sequence, actual=best, evidence={"own": own, "better": scores[best]},
+    )  # fmt: skip
+
+
 def find_timing(path: str, cells: NDArray[np.float32], expected: NDArray[np.float32]) -> Finding | None:
     """A video that is shifted, reversed or out of order, by its motion against that of `expected`."""
     if min(len(cells), len(expected)) < timing.FEWEST_FRAMES:
@@ -372,8 +406,10 @@ def explain(
         return [missing]
     if identity := find_identity(slot, signals, reference, others):
         return [identity]
-    late = find_timing(slot.path, signals.cells, reference.expected[slot.serial].cells)
+    late = find_sequence(slot, signals, reference, others) or find_timing(
+        slot.path, signals.cells, reference.expected[slot.serial].cells
+    )
     found = [late, find_colors(slot, signals, reference), find_blur(slot, signals, reference)]
-    if late is None:  # or the pictures compared are not of the same timestep
+    if late is None and reference.is_whole:  # or the pictures compared are not of the same timestep
         found.append(find_framing(slot, signals, reference))
     return [finding for finding in found if finding is not None]

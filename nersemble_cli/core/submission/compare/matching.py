@@ -53,15 +53,20 @@ def halved(images: NDArray[np.generic]) -> NDArray[np.float32]:
     return sums * np.float32(0.25)
 
 
-def agreement(images: Image, expected: Image, masks: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+def agreement(
+    images: Image, expected: Image, masks: NDArray[np.bool_] | None, is_whole: bool = True
+) -> NDArray[np.float64]:
     """(K,) correlation of images (K, h, w, 3) with what is expected, over what either shows: 1 is equal up to
     brightness, tint and contrast, about 0 unrelated.
 
     `masks` (K, h, w) is where the subject is expected; if None, only what the images show counts, so that parts
-    that are missing from them do no harm.
+    that are missing from them do no harm. If `is_whole` is False, nothing is known of what is outside of `masks`.
     """
-    shown = foreground(images)
-    region = halved(shown if masks is None else masks | shown) > 0.25
+    if masks is None or is_whole:
+        shown = foreground(images)
+        region = halved(shown if masks is None else masks | shown) > 0.25
+    else:
+        region = halved(masks) > 0.25
     scores = np.zeros(len(images))
     for k, (a, b, where) in enumerate(zip(halved(images), halved(expected), region, strict=True)):
         if not where.any():

@@ -9,39 +9,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nersemble_cli.core.benchmarks import VideoBenchmark
 from nersemble_cli.core.data.calibration import CameraMatrices, read_calibration
 from nersemble_cli.core.data.cameras import rescale_intrinsics
 from nersemble_cli.core.errors import DAMAGED_HINT, InvalidInputError
 from nersemble_cli.core.submission.compare import hull
-from nersemble_cli.core.submission.compare.reference import CACHE, Reference, View, fingerprint, load, save
+from nersemble_cli.core.submission.compare.reference import Place, Reference, View, fingerprint, load, save
 from nersemble_cli.core.submission.compare.signals import SignalCollector, sharpness, thumbnail_size
 from nersemble_cli.core.threads import Cancel, cpu_count, in_threads
 from nersemble_cli.core.video.pixels import to_rgb
 from nersemble_cli.core.video.reader import DAMAGE, VideoIndex, borrow_reader, open_video, reason
 
+ASSETS = ("calibration", "images", "alpha_maps")
+"""What a comparison needs."""
 FEWEST_CAMERAS = 6
 N_TIMESTEPS = 5
 BUDGET = 3.0  # frames to decode for thumbnails, for each of a sequence's
-
-
-class Place(NamedTuple):
-    """Where the data of a sequence is."""
-
-    folder: Path  # the benchmark folder
-    benchmark: VideoBenchmark
-    participant: int
-    sequence: str
-
-    def path(self, asset: str, serial: str | None = None) -> Path:
-        name = self.benchmark.asset(asset).path.format(
-            participant=self.participant, sequence=self.sequence, serial=serial
-        )
-        return self.folder / self.benchmark.folder / name
-
-    @property
-    def cache(self) -> Path:
-        return self.folder / CACHE / f"{self.benchmark.name}_{self.participant:03d}_{self.sequence}.npz"
 
 
 def cameras_with_data(place: Place) -> list[str]:
@@ -51,11 +33,6 @@ def cameras_with_data(place: Place) -> list[str]:
         for serial in place.benchmark.train_serials
         if place.path("images", serial).is_file() and place.path("alpha_maps", serial).is_file()
     ]
-
-
-def applies_to(benchmark: VideoBenchmark) -> bool:
-    """Whether other cameras see what a submission's cameras do, at the same time."""
-    return len(benchmark.train_serials) >= FEWEST_CAMERAS
 
 
 def is_complete(place: Place) -> bool:

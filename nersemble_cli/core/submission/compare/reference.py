@@ -8,17 +8,38 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nersemble_cli.core.benchmarks import VideoBenchmark
 from nersemble_cli.core.errors import InvalidInputError
 from nersemble_cli.core.files import replacing
 from nersemble_cli.core.formats.npz import read_npz
 
 CACHE = Path(".nersemble", "compare")
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 _FIELDS = ("images", "masks", "cells", "details")
+
+
+class Place(NamedTuple):
+    """Where the data of a sequence is."""
+
+    folder: Path  # the benchmark folder
+    benchmark: VideoBenchmark
+    participant: int
+    sequence: str
+
+    def path(self, asset: str, serial: str | None = None) -> Path:
+        name = self.benchmark.asset(asset).path.format(
+            participant=self.participant, sequence=self.sequence, serial=serial
+        )
+        return self.folder / self.benchmark.folder / name
+
+    @property
+    def cache(self) -> Path:
+        return self.folder / CACHE / f"{self.benchmark.name}_{self.participant:03d}_{self.sequence}.npz"
 
 
 @dataclass(frozen=True)
@@ -40,13 +61,15 @@ class View:
 class Reference:
     """What is known of a sequence. `expected` has the views of the submission's cameras, `seen` those of training
     cameras; `controls` has training cameras as they would be expected if they were not known, which tells how far
-    expectations can be trusted. All are by serial; `nearest` has the training camera beside each expected one."""
+    expectations can be trusted. All are by serial; `nearest` has the training camera beside each expected one.
+    `is_whole` is False if expectations hold the head only, and what is beside it is not known."""
 
     timesteps: tuple[int, ...]
     expected: Mapping[str, View]
     seen: Mapping[str, View]
     controls: Mapping[str, View]
     nearest: Mapping[str, str]
+    is_whole: bool = True
 
 
 def fingerprint(paths: Iterable[Path], *facts: object) -> str:
@@ -68,6 +91,7 @@ def save(path: Path, key: str, reference: Reference) -> None:
     about = {
         "key": key,
         "nearest": dict(reference.nearest),
+        "is_whole": reference.is_whole,
         **{group: list(views) for group, views in groups.items()},
     }
     arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
@@ -95,6 +119,11 @@ def load(path: Path, key: str) -> Reference | None:
             group: {s: View(*(arrays[f"{group}.{s}.{name}"] for name in _FIELDS)) for s in serials}
             for group, serials in groups.items()
         }
-        return Reference(tuple(arrays["timesteps"].tolist()), **views, nearest=dict(about["nearest"]))
+        return Reference(
+            tuple(arrays["timesteps"].tolist()),
+            **views,
+            nearest=dict(about["nearest"]),
+            is_whole=bool(about["is_whole"]),
+        )
     except (OSError, InvalidInputError, ValueError, KeyError, TypeError, AttributeError):
         return None

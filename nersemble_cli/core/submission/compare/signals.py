@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 import av
 import numpy as np
@@ -34,11 +35,16 @@ def luma_cells(frame: av.VideoFrame) -> NDArray[np.float32]:
     if frame.format.name not in LUMA_FIRST:
         frame = convert(frame, "yuv420p")
     step = max(1, frame.height // SAMPLED_ROWS)
-    luma = plane_rows(frame.planes[0])[: frame.height : step, : frame.width]
+    return grid_means(plane_rows(frame.planes[0])[: frame.height : step, : frame.width])
+
+
+def grid_means(luma: NDArray[Any]) -> NDArray[np.float32]:
+    """(CELL_ROWS * CELL_COLUMNS,) the means of the cells of a grid over a picture (H, W)."""
     rows, columns = luma.shape
     row_starts = np.arange(CELL_ROWS) * rows // CELL_ROWS
     column_starts = np.arange(CELL_COLUMNS) * columns // CELL_COLUMNS
-    sums = np.add.reduceat(np.add.reduceat(luma, row_starts, axis=0, dtype=np.uint32), column_starts, axis=1)
+    kind = np.uint32 if luma.dtype.kind == "u" else np.float32
+    sums = np.add.reduceat(np.add.reduceat(luma, row_starts, axis=0, dtype=kind), column_starts, axis=1)
     counts = np.diff(row_starts, append=rows)[:, None] * np.diff(column_starts, append=columns)
     cells: NDArray[np.float32] = (sums / counts).astype(np.float32).ravel()
     return cells

@@ -11,10 +11,9 @@ import numpy as np
 
 from nersemble_cli.core.benchmarks import VideoBenchmark, VideoSlot
 from nersemble_cli.core.errors import InvalidInputError
-from nersemble_cli.core.submission.compare import multiview
+from nersemble_cli.core.submission.compare import monocular, multiview
 from nersemble_cli.core.submission.compare.explain import explain
-from nersemble_cli.core.submission.compare.multiview import Place
-from nersemble_cli.core.submission.compare.reference import Reference
+from nersemble_cli.core.submission.compare.reference import Place, Reference
 from nersemble_cli.core.submission.compare.signals import SignalCollector, VideoSignals, thumbnail_size
 from nersemble_cli.core.submission.findings import WARNING, Finding, Report
 from nersemble_cli.core.submission.video_checks import FrameObserver
@@ -32,6 +31,7 @@ class VideoComparison:
 
     def __init__(self, benchmark: VideoBenchmark, folder: Path | None) -> None:
         self._benchmark, self._folder = benchmark, folder
+        self._data = monocular if monocular.applies_to(benchmark) else multiview
         self._size = thumbnail_size(benchmark)
         self._lock = threading.Lock()
         self._collectors: dict[VideoSlot, SignalCollector] = {}
@@ -81,10 +81,10 @@ class VideoComparison:
 
     def _place(self, slot: VideoSlot) -> Place | None:
         """Where the data of a video's sequence is, if there is enough of it."""
-        if self._folder is None or not multiview.applies_to(self._benchmark):
+        if self._folder is None:
             return None
         place = Place(self._folder, self._benchmark, slot.participant, slot.sequence)
-        return place if multiview.is_complete(place) else None
+        return place if self._data.is_complete(place) else None
 
     def _planned(self, slot: VideoSlot) -> tuple[int, ...]:
         """The timesteps at which pictures of a video are compared."""
@@ -94,7 +94,7 @@ class VideoComparison:
             timesteps: tuple[int, ...] = ()
             if place is not None:
                 try:
-                    timesteps = multiview.plan_timesteps(place)
+                    timesteps = self._data.plan_timesteps(place)
                 except (InvalidInputError, OSError) as error:
                     self._damaged.append(str(error))
             self._timesteps[key] = timesteps
@@ -108,7 +108,7 @@ class VideoComparison:
             if key in references or place is None or not (timesteps := self._planned(slot)):
                 continue
             try:
-                references[key] = multiview.expect(place, timesteps)
+                references[key] = self._data.expect(place, timesteps)
             except (InvalidInputError, OSError) as error:
                 self._damaged.append(str(error))
         return references
@@ -117,18 +117,17 @@ class VideoComparison:
         n_slots = len(self._benchmark.slots)
         report.compared = "full" if n_compared == n_slots else "partly" if n_compared else "skipped"
         report.notes += [f"Not compared with damaged data: {reason}" for reason in dict.fromkeys(self._damaged)]
-        if not multiview.applies_to(self._benchmark):
-            report.notes.append(f"Videos of {self._benchmark.name} are compared with each other only.")
-        elif self._collectors and not n_compared and not self._damaged:
+        if self._collectors and not n_compared and not self._damaged:
             report.notes.append(self._reason())
 
     def _reason(self) -> str:
         """Why nothing was compared with the training data, and what to do."""
         sequences = {(slot.participant, slot.sequence) for slot in self._collectors}
         if any(self._timesteps.get(sequence) for sequence in sequences):
-            return f"Videos of fewer than {FEWEST_FRAMES} frames are not compared with the training views."
-        command = f"nersemble download {self._benchmark.name} -a calibration -a images -a alpha_maps"
-        return f"Not compared with the training views, as they are not there. Fetch them with: {command}"
+            return f"Videos of fewer than {FEWEST_FRAMES} frames are not compared with the training data."
+        assets = " ".join(f"-a {asset}" for asset in self._data.ASSETS)
+        command = f"nersemble download {self._benchmark.name} {assets}"
+        return f"Not compared with the training data, as it is not there. Fetch it with: {command}"
 
 
 def find_copies(signals: Mapping[VideoSlot, VideoSignals]) -> list[Finding]:
