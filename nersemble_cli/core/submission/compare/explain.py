@@ -333,24 +333,22 @@ def find_timing(path: str, cells: NDArray[np.float32], expected: NDArray[np.floa
             hint="Start at timestep 0, and render each timestep once.",
             evidence={"own": shift.own, "better": shift.score, "lag": shift.lag, "spread": shift.spread},
         )  # fmt: skip
-    return _find_disorder(path, cells, expected, windows)
+    return _find_disorder(path, cells, expected)
 
 
-def _find_disorder(
-    path: str, cells: NDArray[np.float32], expected: NDArray[np.float32], windows: NDArray[np.float64]
-) -> Finding | None:
-    step = timing.find_step(windows)
+def _find_disorder(path: str, cells: NDArray[np.float32], expected: NDArray[np.float32]) -> Finding | None:
+    step = timing.find_step(timing.motion(cells), timing.motion(expected), WINDOW)
     repeated = timing.repeated_frames(cells, expected)
     inner = repeated[(repeated > 2) & (repeated < len(cells) - 2)]
     if step is not None and step.score > IN_STEP:
-        gained, timestep = step.lag > 0, step.timestep + WINDOW // 2
+        gained, timestep = step.lag > 0, step.timestep
         what = "is lost" if gained else "is repeated"
         message = (
-            f"Near timestep {timestep} a frame {what}: from there on it is {abs(step.lag):.1f} frames"
-            f" {'early' if gained else 'late'}."
+            f"Near timestep {timestep} a frame {what}: from there on it is {abs(step.lag)}"
+            f" frame{'s'[: abs(step.lag) > 1]} {'early' if gained else 'late'}."
         )
         return Finding(
-            "disordered_frames", path, message, expected=0, actual=round(step.lag),
+            "disordered_frames", path, message, expected=0, actual=step.lag,
             evidence={"own": step.own, "better": step.score, "lag": step.lag, "timestep": timestep},
         )  # fmt: skip
     swapped = timing.swapped_pairs(cells, expected)

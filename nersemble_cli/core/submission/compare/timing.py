@@ -114,31 +114,56 @@ def local_lags(a: Cells, b: Cells, length: int, longest: int = 8) -> NDArray[np.
 
 @dataclass(frozen=True)
 class Step:
-    """From frame `timestep` on, the video's lag is `lag` frames, before it is 0."""
+    """From frame `timestep` on, the video's lag is `lag` frames, before it is 0. `score` is the correlation of
+    what comes after with that lag, `own` the one without."""
 
     timestep: int
-    lag: float
+    lag: int
     score: float
     own: float
 
 
-def find_step(windows: NDArray[np.float64]) -> Step | None:
-    """The place from which on all windows of `local_lags` have the same lag, while all before have none."""
-    if len(windows) < 4:
+STEP_LAG, STEP_SHARE = 3, 0.5  # frames; of what a step of that lag would gain
+
+
+def find_step(a: Cells, b: Cells, shortest: int) -> Step | None:
+    """The place from which on motion `a` agrees clearly better with `b` at another lag, while before it does with
+    none; at least `shortest` frames from either end."""
+    n = min(len(a), len(b))
+    if n < 4 * shortest:
         return None
-    start, lags, score, own = windows.T
-    for i in range(1, len(windows) - 1):
-        before, after = lags[:i], lags[i + 1 :]  # window i may hold the place itself
-        lag = float(np.median(after))
-        if (
-            abs(lag) > 0.7
-            and len(after) >= 2
-            and np.abs(before).max() < 0.3
-            and np.abs(after - lag).max() < 0.3
-            and (score[i + 1 :] - own[i + 1 :]).min() > 0
-        ):
-            return Step(int(start[i]), lag, float(score[i + 1 :].mean()), float(own[i + 1 :].mean()))
-    return None
+    found, best = None, 0.0
+    for lag in (lag for lag in range(-STEP_LAG, STEP_LAG + 1) if lag):
+        t = np.arange(max(0, -lag), min(n, n - lag))
+        mine, now, then = a[t], b[t], b[t + lag]
+        # Sums over all frames from the first, or up to the last, for: a·now, a·then, now·then, and the squares.
+        terms = np.stack([(x * y).sum(1) for x, y in ((mine, now), (mine, then), (now, then), (mine, mine),
+                                                      (now, now), (then, then))], axis=1)  # fmt: skip
+        gained = np.cumsum((terms[:, 1] - terms[:, 0])[::-1])[::-1]
+        k = shortest + int(gained[shortest:-shortest].argmax())
+        if gained[k] <= best:
+            continue
+        shares = [_share(terms[part]) for part in (slice(0, k // 2), slice(k // 2, k))]
+        late = (k + len(t)) // 2
+        shares += [-_share(terms[part]) for part in (slice(k, late), slice(late, None))]
+        if max(shares) < -STEP_SHARE / 2 and sum(shares) / 4 < -STEP_SHARE:
+            best = float(gained[k])
+            after = terms[k:].sum(0)
+            score, own = after[1] / np.sqrt(after[3] * after[5]), after[0] / np.sqrt(after[3] * after[4])
+            found = Step(int(t[k]), lag, float(score), float(own))
+    return found
+
+
+def _share(terms: NDArray[np.float64]) -> float:
+    """Of what a lag would gain if it were the true one, the share that it gains; -1 if it is 0 that is true."""
+    mine_now, mine_then, now_then, mine, now, then = terms.sum(0)
+    without, with_ = (
+        mine_now / max(float(np.sqrt(mine * now)), 1e-9),
+        mine_then / max(float(np.sqrt(mine * then)), 1e-9),
+    )
+    unlike = 1 - now_then / max(float(np.sqrt(now * then)), 1e-9)
+    most = max(without, with_) * unlike
+    return float((with_ - without) / most) if most > 1e-3 else 0.0
 
 
 def path_ratios(cells: Cells) -> NDArray[np.float64]:
