@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nersemble_cli.core.benchmarks import VideoBenchmark
+from nersemble_cli.core.benchmarks import VideoBenchmark, get_benchmark
 from nersemble_cli.core.data.calibration import CameraMatrices, read_calibration
 from nersemble_cli.core.data.cameras import rescale_intrinsics
 from nersemble_cli.core.errors import DAMAGED_HINT, InvalidInputError
@@ -73,7 +73,7 @@ def expect(place: Place, timesteps: tuple[int, ...]) -> Reference:
     key = fingerprint([place.path("calibration"), place.path(TRACKING), *sources], timesteps, size, surface.name)
     reference = load(place.cache, key)
     if reference is None:
-        portrait = _portrait(place._replace(sequence=""), surface, fingerprint(sources))
+        portrait = _portrait(place.folder, place.benchmark.name, place.participant, surface, fingerprint(sources))
         reference = _build(place, timesteps, portrait, surface)
         save(place.cache, key, reference)
     return reference
@@ -120,8 +120,11 @@ def _frame_size(path: Path) -> tuple[int, int]:
 
 
 @functools.lru_cache(maxsize=8)
-def _portrait(place: Place, surface: Surface, _: str) -> Portrait:
-    """The head of a participant, once for all sequences as long as the training data is as it was."""
+def _portrait(folder: Path, name: str, participant: int, surface: Surface, key: str) -> Portrait:
+    """The head of a participant, once for all sequences as long as the training data is as it was: `key` tells."""
+    benchmark = get_benchmark(name)
+    assert isinstance(benchmark, VideoBenchmark)
+    place = Place(folder, benchmark, participant, "")
     (serial,) = place.benchmark.train_serials
     size = thumbnail_size(place.benchmark)
     camera = _camera(place, serial, size)
