@@ -23,6 +23,7 @@ TRUSTED = 0.88  # of that; a static avatar agrees with other people up to 0.86
 FEWEST = 0.4  # and no less than this
 # … and better than the video's own name, in whole and in what the video shows, and at each timestep.
 GAIN, GAIN_SHOWN = 0.25, 0.15
+CAMERA_GAIN = 0.12  # for Mono, where two cameras are close to each other
 FRAMING_GAIN, FRAMED = 0.025, 0.85  # reframed, it must agree nearly as well as the control: else parts are missing
 SMALLEST_SCALE, SMALLEST_MOVE = 0.04, 0.0055  # of the size, and of the picture's height
 MOVE_SPREAD = 0.0035  # between timesteps; more is motion
@@ -32,6 +33,7 @@ COLOR_OFF, COLOR_BETTER = 12.0, 0.5  # levels, and the share of them that is lef
 TONE_OFF, TONE_BETTER = 25.0, 0.35
 LARGEST_TINT = 1.4  # between channels
 IN_STEP = 0.4  # correlation of motion from which on it says something
+IN_STEP_CLOSELY = 0.7  # … of a single frame
 SHIFT, SHIFT_SPREAD, SHIFT_GAIN = 0.6, 0.5, 0.02  # frames, frames, correlation
 REVERSED_GAIN, REVERSED_LAG = 0.08, 1.0  # correlation, frames
 ORDER_GAIN = 0.15
@@ -101,6 +103,11 @@ def control_level(reference: Reference, serial: str) -> float:
     return float(matching.agreement(seen, control.images, control.masks, reference.is_whole).mean())
 
 
+def is_far(alternative: Alternative) -> bool:
+    """Whether what the alternative says must differ much from what the name says."""
+    return alternative.is_whole or alternative.code != "wrong_camera"
+
+
 def find_identity(
     slot: VideoSlot, signals: VideoSignals, reference: Reference, others: Mapping[VideoSlot, Reference]
 ) -> Finding | None:
@@ -118,12 +125,13 @@ def find_identity(
         score = float(whole.mean())
         if (
             score >= max(TRUSTED * control, FEWEST)
-            and (whole - own_whole[mine]).mean() > GAIN
+            and (whole - own_whole[mine]).mean() > (GAIN if is_far(alternative) else CAMERA_GAIN)
             and (whole - own_whole[mine]).min() > 0
             and (best is None or score > best[0])
         ):
             own_shown = _agreement(own, shown=True) if own_shown is None else own_shown
-            if (_agreement(alternative, shown=True) - own_shown[mine]).mean() > GAIN_SHOWN:
+            shown_gain = GAIN_SHOWN if is_far(alternative) else CAMERA_GAIN
+            if (_agreement(alternative, shown=True) - own_shown[mine]).mean() > shown_gain:
                 best = score, alternative
     if best is None:
         return None
@@ -340,7 +348,7 @@ def _find_disorder(path: str, cells: NDArray[np.float32], expected: NDArray[np.f
     step = timing.find_step(timing.motion(cells), timing.motion(expected), WINDOW)
     repeated = timing.repeated_frames(cells, expected)
     inner = repeated[(repeated > 2) & (repeated < len(cells) - 2)]
-    if step is not None and step.score > IN_STEP:
+    if step is not None and step.score > IN_STEP_CLOSELY:
         gained, timestep = step.lag > 0, step.timestep
         what = "is lost" if gained else "is repeated"
         message = (

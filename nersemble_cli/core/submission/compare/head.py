@@ -21,7 +21,8 @@ from nersemble_cli.core.flame.tracking import FlameTracking
 from nersemble_cli.core.submission.compare.hull import INSIDE, pixel_indices
 
 N_POINTS = 6000
-CENTER, RADII = (0.0, 0.02, -0.01), (0.076, 0.11, 0.092)  # of the ellipsoid, metres, in FLAME's model space
+# In FLAME's model space, metres: the ellipsoid, and about where a head turns on its neck.
+CENTER, RADII, NECK = (0.0, 0.02, -0.01), (0.076, 0.11, 0.092), (0.0, -0.09, -0.025)
 SPACING = 0.005  # metres between neighbouring points, about
 FACING = 0.2  # cosine: a surface that is seen more askew than that lends no colour
 OFTEN = 0.5  # of the frames that a point faces must show it inside the silhouette
@@ -41,10 +42,21 @@ class Surface(NamedTuple):
     points: Callable[[FlameTracking, Sequence[int]], list[Points]]
 
 
-def _turned(normals: NDArray[np.floating], tracking: FlameTracking, timestep: int) -> NDArray[np.float32]:
-    rotation = tracking.rotation_matrices[timestep].astype(np.float32)
-    turned: NDArray[np.float32] = normals.astype(np.float32) @ rotation.T
-    return turned
+def head_to_world(tracking: FlameTracking) -> NDArray[np.float64]:
+    """(T, 4, 4) poses of the skull, scale included: the tracking's rigid motion, after the turn on the neck."""
+    import cv2
+
+    turn = np.tile(np.eye(4), (tracking.n_timesteps, 1, 1))
+    turn[:, :3, :3] = [cv2.Rodrigues(np.asarray(neck, np.float64))[0] for neck in tracking.neck]
+    turn[:, :3, 3] = NECK - turn[:, :3, :3] @ NECK
+    poses: NDArray[np.float64] = tracking.model_to_world() @ turn
+    return poses
+
+
+def _turned(normals: NDArray[np.floating], pose: NDArray[np.float64]) -> NDArray[np.float32]:
+    turned = normals @ pose[:3, :3].T
+    turned /= np.maximum(np.linalg.norm(turned, axis=1, keepdims=True), 1e-12)
+    return turned.astype(np.float32)
 
 
 def _on_ellipsoid(tracking: FlameTracking, timesteps: Sequence[int]) -> list[Points]:
@@ -52,12 +64,10 @@ def _on_ellipsoid(tracking: FlameTracking, timesteps: Sequence[int]) -> list[Poi
     height, angle = 1 - 2 * i / N_POINTS, np.pi * (1 + 5**0.5) * i
     around = np.sqrt(1 - height**2)
     ball = np.stack([around * np.cos(angle), height, around * np.sin(angle)], axis=1)
-    outward = ball / RADII
-    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
-    points = ball * RADII + CENTER
-    poses = tracking.model_to_world()
+    points, outward = ball * RADII + CENTER, ball / RADII
+    poses = head_to_world(tracking)
     return [
-        Points((points @ poses[t, :3, :3].T + poses[t, :3, 3]).astype(np.float32), _turned(outward, tracking, t))
+        Points((points @ poses[t, :3, :3].T + poses[t, :3, 3]).astype(np.float32), _turned(outward, poses[t]))
         for t in timesteps
     ]
 
@@ -84,13 +94,11 @@ def _flame_surface(model: FlameModel) -> Surface:
     outward = np.zeros_like(model.v_template)
     for corner in range(3):
         np.add.at(outward, model.faces[:, corner], across)
-    outward /= np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-12)
 
     def points(tracking: FlameTracking, timesteps: Sequence[int]) -> list[Points]:
         vertices = FlameProvider(tracking, model).get_vertices(list(timesteps))
-        return [
-            Points(places, _turned(outward, tracking, t)) for places, t in zip(vertices, timesteps, strict=True)
-        ]
+        poses = head_to_world(tracking)
+        return [Points(places, _turned(outward, poses[t])) for places, t in zip(vertices, timesteps, strict=True)]
 
     return Surface("FLAME", points)
 

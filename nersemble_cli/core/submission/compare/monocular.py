@@ -15,7 +15,15 @@ from nersemble_cli.core.data.calibration import CameraMatrices, read_calibration
 from nersemble_cli.core.data.cameras import rescale_intrinsics
 from nersemble_cli.core.errors import DAMAGED_HINT, InvalidInputError
 from nersemble_cli.core.flame.tracking import load_flame_tracking
-from nersemble_cli.core.submission.compare.head import Paint, Photo, Surface, draw, find_surface, paint
+from nersemble_cli.core.submission.compare.head import (
+    Paint,
+    Photo,
+    Surface,
+    draw,
+    find_surface,
+    head_to_world,
+    paint,
+)
 from nersemble_cli.core.submission.compare.hull import INSIDE
 from nersemble_cli.core.submission.compare.reference import Place, Reference, View, fingerprint, load, save
 from nersemble_cli.core.submission.compare.signals import grid_means, sharpness, thumbnail_size
@@ -132,7 +140,7 @@ def _portrait(folder: Path, name: str, participant: int, surface: Surface, key: 
     trackings = [load_flame_tracking(its.path(TRACKING)) for its in training]
     moments = [
         (training[i], trackings[i], t)
-        for i, t in choose_moments([its.rotation_matrices for its in trackings], N_PHOTOS)
+        for i, t in choose_moments([head_to_world(its)[:, :3, :3] for its in trackings], N_PHOTOS)
     ]
 
     def take(i: int, _: Cancel) -> tuple[Photo, tuple[float, float]]:
