@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from nersemble_cli.core.benchmarks import MONO, NVS, VideoBenchmark, VideoSlot
 from nersemble_cli.core.submission.compare import monocular, multiview
-from nersemble_cli.core.submission.compare.head import ELLIPSOID
+from nersemble_cli.core.submission.compare.head import ELLIPSOIDS
 from nersemble_cli.core.submission.compare.reference import Place, Reference
 from nersemble_cli.core.submission.compare.videos import VideoComparison
 from nersemble_cli.core.submission.findings import Report
@@ -510,7 +510,7 @@ def main() -> None:
     VERBOSE = arguments.verbose
     for module in (monocular, multiview):
         module.expect = _once(module.expect)
-    monocular.find_surface = lambda: ELLIPSOID
+    monocular.find_surfaces = lambda: ELLIPSOIDS
     benchmark = NVS if arguments.benchmark == "nvs" else MONO
     world = World(arguments.folder, benchmark)
     world.build()

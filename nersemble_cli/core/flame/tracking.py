@@ -29,6 +29,11 @@ TRACKING_SHAPES: Mapping[str, tuple[int | str, ...]] = {
 }
 CURRENT_VERSION = 2
 
+# In FLAME's model space, metres.
+HEAD_CENTER = (0.0, 0.015, -0.01)  # between the chin and the crown
+HEAD_SIZE = (0.16, 0.24, 0.2)  # an adult head's breadth, height and length
+NECK = (0.0, -0.09, -0.025)  # about where a head turns
+
 
 @dataclass(frozen=True, eq=False)
 class FlameTracking:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nersemble_cli.core.data.calibration import CameraCalibration
 from nersemble_cli.core.data.cameras import project_points, unproject_pixels
+from nersemble_cli.core.flame.tracking import HEAD_CENTER, HEAD_SIZE
 
 VIEW_ANGLE = 30.0  # degrees, from the bottom of a picture to its top
 # Pairs of the points that `frustum` gives.
@@ -25,8 +26,6 @@ _DEPTH = 0.38
 _GAP = 0.9
 # Of Arial, VTK's font: the width of a digit and the height of a line, in font sizes.
 _DIGIT, _LINE = 0.56, 1.0
-HEAD_SIZE = (0.16, 0.24, 0.2)  # metres: an adult head's breadth, height and length
-HEAD_CENTER = (0.0, 0.015, -0.01)  # of FLAME's head, from the chin to the crown, in FLAME's model space
 _SPLAT_CELL = 12  # points per cell of a surface, where the density of points is measured
 # How often splats cover the surface that their points were drawn from. exp(-12) of it, 6 parts in a million,
 # stays uncovered if the points are scattered at random.

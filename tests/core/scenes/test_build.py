@@ -23,6 +23,7 @@ from nersemble_cli.core.data.calibration import CameraCalibration
 from nersemble_cli.core.data.cameras import project_points, unproject_pixels
 from nersemble_cli.core.data.poses import Intrinsics, Pose
 from nersemble_cli.core.errors import InvalidInputError, MissingFileError, UsageError
+from nersemble_cli.core.flame.tracking import HEAD_SIZE
 from nersemble_cli.core.formats.png import read_rgb
 from nersemble_cli.core.scenes import (
     PictureOptions,
@@ -47,7 +48,6 @@ from nersemble_cli.core.scenes.drawing import (
 )
 from nersemble_cli.core.scenes.export import Drawing, save
 from nersemble_cli.core.scenes.geometry import (
-    HEAD_SIZE,
     View,
     clear_direction,
     direction,

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from nersemble_cli.core.benchmarks import NVS, SVFR
 from nersemble_cli.core.data.calibration import CameraCalibration
 from nersemble_cli.core.errors import Cancelled, InvalidInputError, UsageError
+from nersemble_cli.core.flame.tracking import HEAD_CENTER, HEAD_SIZE
 from nersemble_cli.core.formats.png import read_rgb
-from nersemble_cli.core.scenes.geometry import HEAD_CENTER, HEAD_SIZE, head_ellipsoid, nearest_cameras
+from nersemble_cli.core.scenes.geometry import head_ellipsoid, nearest_cameras
 from nersemble_cli.core.scenes.overlay import convex_outline, mesh_silhouette, silhouette
 from nersemble_cli.core.scenes.sheet import page, picture, write_sheet
 from nersemble_cli.core.scenes.sheet.entries import (

@@ -1,7 +1,7 @@
 """What a camera should see of a tracked head: points of its surface, in the colours of training frames.
 
 The tracking says how the head lies in the world. With the user's FLAME model the points are its vertices; without,
-they lie on an ellipsoid of about a head's size that moves with the head.
+they lie on an ellipsoid that moves with the head, of the size that explains the training frames best.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from nersemble_cli.core.data.calibration import CameraMatrices
 from nersemble_cli.core.data.cameras import invert_pose, project_points
 from nersemble_cli.core.errors import InvalidInputError, MissingFileError, MissingLibraryError
 from nersemble_cli.core.flame.model import FlameModel, load_flame_model
-from nersemble_cli.core.flame.tracking import FlameTracking
+from nersemble_cli.core.flame.tracking import HEAD_CENTER, HEAD_SIZE, NECK, FlameTracking
 from nersemble_cli.core.submission.compare.hull import INSIDE, pixel_indices
 
 N_POINTS = 6000
-# In FLAME's model space, metres: the ellipsoid, and about where a head turns on its neck.
-CENTER, RADII, NECK = (0.0, 0.02, -0.01), (0.076, 0.11, 0.092), (0.0, -0.09, -0.025)
 SPACING = 0.005  # metres between neighbouring points, about
 FACING = 0.2  # cosine: a surface that is seen more askew than that lends no colour
+RIM = 0.4  # … and than that is not compared: where a head ends is known least
 OFTEN = 0.5  # of the frames that a point faces must show it inside the silhouette
 
 
@@ -59,12 +58,13 @@ def _turned(normals: NDArray[np.floating], pose: NDArray[np.float64]) -> NDArray
     return turned.astype(np.float32)
 
 
-def _on_ellipsoid(tracking: FlameTracking, timesteps: Sequence[int]) -> list[Points]:
+def _on_ellipsoid(size: float, tracking: FlameTracking, timesteps: Sequence[int]) -> list[Points]:
     i = np.arange(N_POINTS) + 0.5
     height, angle = 1 - 2 * i / N_POINTS, np.pi * (1 + 5**0.5) * i
     around = np.sqrt(1 - height**2)
     ball = np.stack([around * np.cos(angle), height, around * np.sin(angle)], axis=1)
-    points, outward = ball * RADII + CENTER, ball / RADII
+    radii = np.array(HEAD_SIZE) / 2 * size
+    points, outward = ball * radii + HEAD_CENTER, ball / radii
     poses = head_to_world(tracking)
     return [
         Points((points @ poses[t, :3, :3].T + poses[t, :3, 3]).astype(np.float32), _turned(outward, poses[t]))
@@ -72,16 +72,18 @@ def _on_ellipsoid(tracking: FlameTracking, timesteps: Sequence[int]) -> list[Poi
     ]
 
 
-ELLIPSOID = Surface("ellipsoid", _on_ellipsoid)
-"""Knows nothing of a person but where the head is."""
+ELLIPSOIDS = tuple(
+    Surface(f"ellipsoid × {size}", functools.partial(_on_ellipsoid, size)) for size in (0.84, 0.88, 0.92, 0.96, 1)
+)
+"""They know nothing of a person but where the head is."""
 
 
-def find_surface() -> Surface:
-    """The surface of the user's FLAME model, or the ellipsoid if there is no usable one."""
+def find_surfaces() -> tuple[Surface, ...]:
+    """The surface of the user's FLAME model, or ellipsoids of several sizes if there is no usable one."""
     try:
-        return _flame_surface(load_flame_model())
+        return (_flame_surface(load_flame_model()),)
     except (MissingLibraryError, MissingFileError, InvalidInputError):
-        return ELLIPSOID
+        return ELLIPSOIDS
 
 
 @functools.lru_cache(maxsize=1)
@@ -113,12 +115,12 @@ def _facing(points: Points, camera: CameraMatrices) -> NDArray[np.float32]:
 
 
 class Photo(NamedTuple):
-    """A training frame: `image` (h, w, 3) RGB on white, `silhouette` (h, w) 0–255, and where the head's points
-    were."""
+    """A training frame: `image` (h, w, 3) RGB on white, `silhouette` (h, w) 0–255, and which one it is."""
 
     image: NDArray[np.uint8]
     silhouette: NDArray[np.uint8]
-    points: Points
+    tracking: FlameTracking
+    timestep: int
 
 
 class Paint(NamedTuple):
@@ -128,15 +130,16 @@ class Paint(NamedTuple):
     known: NDArray[np.bool_]
 
 
-def paint(photos: Sequence[Photo], camera: CameraMatrices) -> Paint:
-    """The colours of points from photos of one camera, those that look straight at a point counting most."""
-    n = len(photos[0].points.places)
+def paint(photos: Sequence[Photo], points: Sequence[Points], camera: CameraMatrices) -> Paint:
+    """The colours of points from photos of one camera, in which they are at `points`; those that look straight at
+    a point count most."""
+    n = len(points[0].places)
     colors, weights = np.zeros((n, 3), np.float32), np.full(n, 1e-6, np.float32)
     faced, inside = np.zeros(n), np.zeros(n)
-    for photo in photos:
+    for photo, its in zip(photos, points, strict=True):
         height, width = photo.silhouette.shape
-        place = pixel_indices(photo.points.places, camera, height, width)
-        cosine = np.where(place >= 0, _facing(photo.points, camera), np.float32(0))
+        place = pixel_indices(its.places, camera, height, width)
+        cosine = np.where(place >= 0, _facing(its, camera), np.float32(0))
         hit = (cosine > FACING) & (photo.silhouette.ravel()[place] >= INSIDE)
         faced += cosine > FACING
         inside += hit
@@ -149,11 +152,13 @@ def paint(photos: Sequence[Photo], camera: CameraMatrices) -> Paint:
 def draw(
     points: Points, its: Paint, camera: CameraMatrices, height: int, width: int
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """What a camera sees of painted points: (h, w, 3) RGB on white, and the mask (h, w) of what they cover."""
-    shown = its.known & (_facing(points, camera) > 0)
+    """What a camera sees of painted points: (h, w, 3) RGB on white, and the mask (h, w) of where that is sure."""
+    cosine = _facing(points, camera)
+    shown = its.known & (cosine > 0)
     pixels, depth = project_points(points.places[shown], camera.world_2_cam, camera.intrinsics)
     order = np.argsort(-depth)  # the nearest is drawn last
     pixels, depth, colors = pixels[order], depth[order], its.colors[shown][order]
+    is_sure = cosine[shown][order] > RIM
     image = np.full((height, width, 3), 255, np.uint8)
     mask = np.zeros((height, width), bool)
     if not len(depth) or depth[-1] <= 0:
@@ -165,5 +170,5 @@ def draw(
             column, row = corner[:, 0] + dx, corner[:, 1] + dy
             on = (depth > 0) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
             image[row[on], column[on]] = colors[on]
-            mask[row[on], column[on]] = True
+            mask[row[on], column[on]] = is_sure[on]
     return image, mask

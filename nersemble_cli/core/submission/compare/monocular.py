@@ -20,11 +20,12 @@ from nersemble_cli.core.submission.compare.head import (
     Photo,
     Surface,
     draw,
-    find_surface,
+    find_surfaces,
     head_to_world,
     paint,
 )
 from nersemble_cli.core.submission.compare.hull import INSIDE
+from nersemble_cli.core.submission.compare.matching import agreement
 from nersemble_cli.core.submission.compare.reference import Place, Reference, View, fingerprint, load, save
 from nersemble_cli.core.submission.compare.signals import grid_means, sharpness, thumbnail_size
 from nersemble_cli.core.threads import Cancel, cpu_count, in_threads
@@ -76,25 +77,25 @@ def expect(place: Place, timesteps: tuple[int, ...]) -> Reference:
         for its in _training(place)
         for path in (its.path("images", serial), its.path("alpha_maps", serial), its.path(TRACKING))
     ]
-    surface = find_surface()
-    size = thumbnail_size(place.benchmark)
-    key = fingerprint([place.path("calibration"), place.path(TRACKING), *sources], timesteps, size, surface.name)
+    surfaces = find_surfaces()
+    size, names = thumbnail_size(place.benchmark), [surface.name for surface in surfaces]
+    key = fingerprint([place.path("calibration"), place.path(TRACKING), *sources], timesteps, size, names)
     reference = load(place.cache, key)
     if reference is None:
-        portrait = _portrait(place.folder, place.benchmark.name, place.participant, surface, fingerprint(sources))
-        reference = _build(place, timesteps, portrait, surface)
+        portrait = _portrait(place.folder, place.benchmark.name, place.participant, surfaces, fingerprint(sources))
+        reference = _build(place, timesteps, portrait)
         save(place.cache, key, reference)
     return reference
 
 
 class Portrait(NamedTuple):
-    """A painted head, the `photos` that it was painted from, and what it says of each when that one is left out;
-    `details` (2,) of the photos as from `signals.sharpness`."""
+    """A painted head, the `photos` that it was painted from, and in `control` what it says of each when that one
+    is left out."""
 
+    surface: Surface
     paint: Paint
     photos: View
     control: View
-    details: NDArray[np.float64]
 
 
 def choose_moments(rotations: Sequence[NDArray[np.floating]], n: int) -> list[tuple[int, int]]:
@@ -128,8 +129,9 @@ def _frame_size(path: Path) -> tuple[int, int]:
 
 
 @functools.lru_cache(maxsize=8)
-def _portrait(folder: Path, name: str, participant: int, surface: Surface, key: str) -> Portrait:
-    """The head of a participant, once for all sequences as long as the training data is as it was: `key` tells."""
+def _portrait(folder: Path, name: str, participant: int, surfaces: tuple[Surface, ...], key: str) -> Portrait:
+    """The head of a participant on the surface that explains the photos best, once for all sequences as long as
+    the training data is as it was: `key` tells."""
     benchmark = get_benchmark(name)
     assert isinstance(benchmark, VideoBenchmark)
     place = Place(folder, benchmark, participant, "")
@@ -150,32 +152,37 @@ def _portrait(folder: Path, name: str, participant: int, surface: Surface, key: 
             image, detail = to_rgb(frame, size=size[::-1]), sharpness(frame)
         with borrow_reader(its.path("alpha_maps", serial), t) as reader:
             silhouette = to_rgb(reader.frame(t), size=size[::-1])[..., 0]
-        (points,) = surface.points(tracking, [t])
-        return Photo(image, silhouette, points), detail
+        return Photo(image, silhouette, tracking, t), detail
 
     taken = dict(in_threads(take, range(len(moments)), cpu_count()))
     photos, details = zip(*(taken[i] for i in range(len(moments))), strict=True)
-    without = [
-        draw(photo.points, paint([p for p in photos if p is not photo] or photos, camera), camera, *size)
-        for photo in photos
-    ]
     unknown = np.zeros((0, 0), np.float32)
-    seen = View(
-        np.stack([p.image for p in photos]),
-        np.stack([p.silhouette for p in photos]) >= INSIDE,
-        unknown,
-        np.array(details),
-    )
-    control = View(np.stack([w[0] for w in without]), np.stack([w[1] for w in without]), unknown, seen.details)
-    return Portrait(paint(photos, camera), seen, control, seen.details.mean(axis=0))
+    silhouettes = np.stack([photo.silhouette for photo in photos]) >= INSIDE
+    seen = View(np.stack([photo.image for photo in photos]), silhouettes, unknown, np.array(details))
+
+    def painted(surface: Surface) -> Portrait:
+        points = [surface.points(photo.tracking, [photo.timestep])[0] for photo in photos]
+        drawn = []
+        for i in range(len(photos)):
+            others = [k for k in range(len(photos)) if k != i] or [i]
+            without = paint([photos[k] for k in others], [points[k] for k in others], camera)
+            drawn.append(draw(points[i], without, camera, *size))
+        images, masks = (np.stack(part) for part in zip(*drawn, strict=True))
+        return Portrait(surface, paint(photos, points, camera), seen, View(images, masks, unknown, seen.details))
+
+    def score(portrait: Portrait) -> float:
+        control = portrait.control
+        return float(agreement(seen.images, control.images, control.masks, is_whole=False).mean())
+
+    return max(map(painted, surfaces), key=score)
 
 
-def _build(place: Place, timesteps: tuple[int, ...], portrait: Portrait, surface: Surface) -> Reference:
+def _build(place: Place, timesteps: tuple[int, ...], portrait: Portrait) -> Reference:
     size = thumbnail_size(place.benchmark)
     small = round(MOTION_SCALE * size[0]), round(MOTION_SCALE * size[1])
     tracking = load_flame_tracking(place.path(TRACKING))
-    every = surface.points(tracking, range(tracking.n_timesteps))
-    details = np.tile(portrait.details, (len(timesteps), 1))
+    every = portrait.surface.points(tracking, range(tracking.n_timesteps))
+    details = np.tile(portrait.photos.details.mean(axis=0), (len(timesteps), 1))
 
     def view(serial: str, _: Cancel) -> View:
         camera, distant = _camera(place, serial, size), _camera(place, serial, small)

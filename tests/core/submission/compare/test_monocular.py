@@ -113,11 +113,11 @@ def test_a_damaged_tracking_costs_its_sequence_only(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_users_flame_is_the_surface(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
-    assert head.find_surface().name == "ellipsoid"
+    assert head.find_surfaces() == head.ELLIPSOIDS
     monkeypatch.setenv("NERSEMBLE_FLAME_MODEL", str(write_flame_model(tmp_path)))
-    surface = head.find_surface()
+    (surface,) = head.find_surfaces()
     assert surface.name == "FLAME"
-    assert surface is head.find_surface()
+    assert head.find_surfaces() == (surface,)
     (points,) = surface.points(make_tracking(PARTICIPANT, SEQUENCE, 3), [1])
     assert points.places.shape == points.normals.shape == (5023, 3)
     assert codes(folder, {LEFT: seen(LEFT), RIGHT: seen(RIGHT)}) == []
@@ -136,8 +136,8 @@ def test_moments_differ_most_from_each_other() -> None:
 
 def test_the_ellipsoid_moves_with_the_head() -> None:
     tracking = make_tracking(PARTICIPANT, SEQUENCE, 5)
-    (first, last) = head.ELLIPSOID.points(tracking, [0, 4])
-    pose = tracking.model_to_world()
+    (first, last) = head.ELLIPSOIDS[0].points(tracking, [0, 4])
+    pose = head.head_to_world(tracking)
     back = [(p.places - pose[t][:3, 3]) @ np.linalg.inv(pose[t][:3, :3]).T for p, t in ((first, 0), (last, 4))]
     np.testing.assert_allclose(back[0], back[1], atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(first.normals, axis=1), 1, atol=1e-5)
