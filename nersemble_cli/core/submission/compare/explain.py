@@ -24,7 +24,9 @@ FEWEST = 0.4  # and no less than this
 # … and better than the video's own name, in whole and in what the video shows, and at each timestep.
 GAIN, GAIN_SHOWN = 0.25, 0.15
 CAMERA_GAIN = 0.12  # for Mono, where two cameras are close to each other
-FRAMING_GAIN, FRAMED = 0.012, 0.85  # reframed, it must agree nearly as well as the control
+# Reframed, it must agree better in whole and in what the video shows, and nearly as well as the control.
+FRAMING_GAIN, FRAMING_GAIN_SHOWN, FRAMED = 0.02, 0.012, 0.85
+FRAMING_CONTROL = 0.6  # else expectations are too rough
 SMALLEST_SCALE, SMALLEST_MOVE = 0.04, 0.005  # of the size, and of the picture's height
 MOVE_SPREAD = 0.0035  # between timesteps; more is motion
 LEAST_OPACITY, LEAST_COVER = 0.5, 0.5
@@ -165,7 +167,10 @@ def find_framing(slot: VideoSlot, signals: VideoSignals, reference: Reference) -
     """A scale or shift of all pictures under which they agree better."""
     view, beside = reference.expected[slot.serial], reference.nearest[slot.serial]
     mine, theirs = map(list, _shared(signals.timesteps, reference.timesteps))
-    images, expected = signals.thumbnails[mine], view.images[theirs]
+    images, expected, masks = signals.thumbnails[mine], view.images[theirs], view.masks[theirs]
+    control = control_level(reference, slot.serial)
+    if control < FRAMING_CONTROL:
+        return None
     found = matching.find_framing(images, expected)
     if beside in reference.controls:  # what the silhouettes' finite number does to every camera
         usual = matching.find_framing(reference.seen[beside].images, reference.controls[beside].images)
@@ -184,11 +189,14 @@ def find_framing(slot: VideoSlot, signals: VideoSignals, reference: Reference) -
     if len(each) < 2 or spread > MOVE_SPREAD + 0.25 * max(move, abs(scale - 1)):
         return None
     moved = matching.shifted(expected.astype(np.float32), found).round().clip(0, 255).astype(np.uint8)
-    # Of what the video shows, as missing hair or shoulders would count as another framing.
-    own, better = (matching.agreement(images, its, None) for its in (expected, moved))
-    control = control_level(reference, slot.serial)
-    gains = better - own
-    if gains.min() <= 0 or gains.mean() < FRAMING_GAIN or better.mean() < max(FRAMED * control, FEWEST):
+    where = matching.foreground(moved) | matching.foreground(images)
+    own = float(matching.agreement(images, expected, masks).mean())
+    better = float(matching.agreement(images, moved, where).mean())
+    if better < max(own + FRAMING_GAIN, FRAMED * control, FEWEST):
+        return None
+    # Hair or shoulders that are missing look like another framing, but not in what is there.
+    gains = matching.agreement(images, moved, None) - matching.agreement(images, expected, None)
+    if gains.min() <= 0 or gains.mean() < FRAMING_GAIN_SHOWN:
         return None
     pixels = [round(shift * 100, 2) for shift in (found.right - usual.right, found.down - usual.down)]
     message = (
@@ -199,8 +207,7 @@ def find_framing(slot: VideoSlot, signals: VideoSignals, reference: Reference) -
         "wrong_framing", slot.path, message, expected={"scale": 1, "right": 0, "down": 0},
         actual={"scale": round(scale, 3), "right": pixels[0], "down": pixels[1]},
         evidence={
-            "own": float(own.mean()), "better": float(better.mean()), "control": control,
-            "scale": scale, "move": move, "spread": spread,
+            "own": own, "better": better, "control": control, "scale": scale, "move": move, "spread": spread,
         },
     )  # fmt: skip
 
