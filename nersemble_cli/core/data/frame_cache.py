@@ -6,12 +6,14 @@ processes were started. A cache in memory is the same on a file system in memory
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
 import secrets
 import shutil
+import time
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +33,7 @@ CacheFormat = Literal["raw", "jpeg"]
 MEMORY = "memory"
 _FORMATS = ("raw", "jpeg")
 _SPARE = 1.05
+_ABANDONED = 600  # seconds; a frame is written in less than one
 _LOG = logging.getLogger(__name__)
 
 Frame = NDArray[np.uint8]
@@ -75,8 +78,16 @@ class FrameCache:
         kept = "" if self._share == 1 else f", {self._share:.0%} of the frames"
         _LOG.warning("The cache may take %.2f GB in %s%s.", self.num_bytes / 1e9, self.folder, kept)
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._remove_parts()
         if place == MEMORY:
             weakref.finalize(self, _remove, folder, os.getpid())
+
+    def _remove_parts(self) -> None:
+        """Removes what workers that were killed left, but nothing that another run may be writing."""
+        for part in self.folder.glob("*.part"):
+            with contextlib.suppress(OSError):
+                if time.time() - part.stat().st_mtime > _ABANDONED:
+                    part.unlink()
 
     def keeps(self, number: int) -> bool:
         """Whether frame `number` is one of those that are kept."""

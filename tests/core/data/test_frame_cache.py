@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,16 @@ def test_jpegs_are_close_and_small(tmp_path: Path) -> None:
 def test_a_later_run_finds_what_an_earlier_one_kept(tmp_path: Path) -> None:
     _cache(tmp_path).get(0, lambda: FRAME)
     assert np.array_equal(_cache(tmp_path).get(0, _never), FRAME)
+
+
+def test_what_killed_workers_left_is_removed_but_not_what_is_being_written(tmp_path: Path) -> None:
+    folder = _cache(tmp_path).folder
+    old, new = folder / "0000001.raw.aa.part", folder / "0000002.raw.bb.part"
+    for part in (old, new):
+        part.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    _cache(tmp_path)
+    assert list(folder.iterdir()) == [new]
 
 
 def test_other_pixels_are_kept_apart(tmp_path: Path) -> None:
