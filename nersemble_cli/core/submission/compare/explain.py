@@ -327,46 +327,51 @@ def find_timing(path: str, cells: NDArray[np.float32], expected: NDArray[np.floa
         )  # fmt: skip
     if max(shift.score, shift.own) < IN_STEP:
         return None  # a static or flickering video says nothing of time
+    return _find_step(path, a, b) or _find_shift(path, a, b, shift) or _find_disorder(path, cells, expected)
+
+
+def _find_shift(path: str, a: NDArray[np.float32], b: NDArray[np.float32], shift: timing.Shift) -> Finding | None:
     frames = round(shift.lag)
     windows = timing.local_lags(a, b, WINDOW)
     steady = windows[windows[:, 2] > IN_STEP, 1]
-    if (
-        frames
-        and abs(shift.lag) > SHIFT
-        and shift.spread < SHIFT_SPREAD
-        and shift.score > shift.own + SHIFT_GAIN
-        and len(steady)
+    is_steady = (
+        len(steady)
         and np.median(np.abs(steady - shift.lag)) < SHIFT_SPREAD
         and (np.abs(steady) > SHIFT / 2).mean() > 0.7
-    ):
-        early = frames > 0
-        message = (
-            f"It is {abs(frames)} frame{'s'[: abs(frames) > 1]} {'early' if early else 'late'}: its frame 0 shows "
-        )
-        message += f"timestep {frames}." if early else "what comes before timestep 0."
-        return Finding(
-            "time_shift", path, message, expected=0, actual=frames,
-            hint="Start at timestep 0, and render each timestep once.",
-            evidence={"own": shift.own, "better": shift.score, "lag": shift.lag, "spread": shift.spread},
-        )  # fmt: skip
-    return _find_disorder(path, cells, expected)
+    )
+    is_clear = abs(shift.lag) > SHIFT and shift.spread < SHIFT_SPREAD and shift.score > shift.own + SHIFT_GAIN
+    if not frames or not is_clear or not is_steady:
+        return None
+    early = frames > 0
+    message = (
+        f"It is {abs(frames)} frame{'s'[: abs(frames) > 1]} {'early' if early else 'late'}: its frame 0 shows "
+    )
+    message += f"timestep {frames}." if early else "what comes before timestep 0."
+    return Finding(
+        "time_shift", path, message, expected=0, actual=frames,
+        hint="Start at timestep 0, and render each timestep once.",
+        evidence={"own": shift.own, "better": shift.score, "lag": shift.lag, "spread": shift.spread},
+    )  # fmt: skip
+
+
+def _find_step(path: str, a: NDArray[np.float32], b: NDArray[np.float32]) -> Finding | None:
+    step = timing.find_step(a, b, WINDOW)
+    if step is None or step.score < IN_STEP_CLOSELY:
+        return None
+    is_lost = step.lag > 0
+    message = (
+        f"Near timestep {step.timestep} a frame is {'lost' if is_lost else 'repeated'}: from there on it is"
+        f" {abs(step.lag)} frame{'s'[: abs(step.lag) > 1]} {'early' if is_lost else 'late'}."
+    )
+    return Finding(
+        "disordered_frames", path, message, expected=0, actual=step.lag,
+        evidence={"own": step.own, "better": step.score, "lag": step.lag, "timestep": step.timestep},
+    )  # fmt: skip
 
 
 def _find_disorder(path: str, cells: NDArray[np.float32], expected: NDArray[np.float32]) -> Finding | None:
-    step = timing.find_step(timing.motion(cells), timing.motion(expected), WINDOW)
     repeated = timing.repeated_frames(cells, expected)
     inner = repeated[(repeated > 2) & (repeated < len(cells) - 2)]
-    if step is not None and step.score > IN_STEP_CLOSELY:
-        gained, timestep = step.lag > 0, step.timestep
-        what = "is lost" if gained else "is repeated"
-        message = (
-            f"Near timestep {timestep} a frame {what}: from there on it is {abs(step.lag)}"
-            f" frame{'s'[: abs(step.lag) > 1]} {'early' if gained else 'late'}."
-        )
-        return Finding(
-            "disordered_frames", path, message, expected=0, actual=step.lag,
-            evidence={"own": step.own, "better": step.score, "lag": step.lag, "timestep": timestep},
-        )  # fmt: skip
     swapped = timing.swapped_pairs(cells, expected)
     if 0 < len(swapped) <= len(cells) // 4:
         message = f"Frames {swapped[0]} and {swapped[0] + 1} are in the wrong order"

@@ -123,7 +123,7 @@ class Step:
     own: float
 
 
-STEP_LAG, STEP_SHARE = 3, 0.5  # frames; of what a step of that lag would gain
+STEP_LAG, STEP_GAIN = 3, 0.012  # frames; correlation of the whole that is gained by the step
 
 
 def find_step(a: Cells, b: Cells, shortest: int) -> Step | None:
@@ -132,38 +132,22 @@ def find_step(a: Cells, b: Cells, shortest: int) -> Step | None:
     n = min(len(a), len(b))
     if n < 4 * shortest:
         return None
-    found, best = None, 0.0
+    size = max(float(np.linalg.norm(a[:n]) * np.linalg.norm(b[:n])), 1e-9)
+    best, shifted, found = 0.0, 0.0, None
     for lag in (lag for lag in range(-STEP_LAG, STEP_LAG + 1) if lag):
         t = np.arange(max(0, -lag), min(n, n - lag))
-        mine, now, then = a[t], b[t], b[t + lag]
-        # Sums over all frames from the first, or up to the last, for: a·now, a·then, now·then, and the squares.
-        terms = np.stack([(x * y).sum(1) for x, y in ((mine, now), (mine, then), (now, then), (mine, mine),
-                                                      (now, now), (then, then))], axis=1)  # fmt: skip
-        gained = np.cumsum((terms[:, 1] - terms[:, 0])[::-1])[::-1]
-        k = shortest + int(gained[shortest:-shortest].argmax())
-        if gained[k] <= best:
-            continue
-        shares = [_share(terms[part]) for part in (slice(0, k // 2), slice(k // 2, k))]
-        late = (k + len(t)) // 2
-        shares += [-_share(terms[part]) for part in (slice(k, late), slice(late, None))]
-        if max(shares) < -STEP_SHARE / 2 and sum(shares) / 4 < -STEP_SHARE:
-            best = float(gained[k])
-            after = terms[k:].sum(0)
-            score, own = after[1] / np.sqrt(after[3] * after[5]), after[0] / np.sqrt(after[3] * after[4])
-            found = Step(int(t[k]), lag, float(score), float(own))
-    return found
+        gains = (a[t] * (b[t + lag] - b[t])).sum(1) / size
+        after = np.cumsum(gains[::-1])[::-1]  # what is gained by the lag from each frame on
+        shifted = max(shifted, float(after[0]))  # … by all of the video
+        k = shortest + int(after[shortest:-shortest].argmax())
+        if after[k] > best:
+            best, tail = float(after[k]), t[k:]
+            found = Step(int(t[k]), lag, _correlation(a[tail], b[tail + lag]), _correlation(a[tail], b[tail]))
+    return found if best > max(STEP_GAIN, shifted + STEP_GAIN / 2) else None
 
 
-def _share(terms: NDArray[np.float64]) -> float:
-    """Of what a lag would gain if it were the true one, the share that it gains; -1 if it is 0 that is true."""
-    mine_now, mine_then, now_then, mine, now, then = terms.sum(0)
-    without, with_ = (
-        mine_now / max(float(np.sqrt(mine * now)), 1e-9),
-        mine_then / max(float(np.sqrt(mine * then)), 1e-9),
-    )
-    unlike = 1 - now_then / max(float(np.sqrt(now * then)), 1e-9)
-    most = max(without, with_) * unlike
-    return float((with_ - without) / most) if most > 1e-3 else 0.0
+def _correlation(a: Cells, b: Cells) -> float:
+    return float((a * b).sum() / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-9))
 
 
 def path_ratios(cells: Cells) -> NDArray[np.float64]:
