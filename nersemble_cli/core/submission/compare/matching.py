@@ -53,6 +53,14 @@ def halved(images: NDArray[np.generic]) -> NDArray[np.float32]:
     return sums * np.float32(0.25)
 
 
+def detail(images: Image) -> float:
+    """Mean squared second differences of luma along rows and columns, over two pixels."""
+    luma = images.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    across = luma[:, :, 4:] - 2 * luma[:, :, 2:-2] + luma[:, :, :-4]
+    down = luma[:, 4:] - 2 * luma[:, 2:-2] + luma[:, :-4]
+    return float((across**2).mean() + (down**2).mean()) / 2
+
+
 def agreement(
     images: Image, expected: Image, masks: NDArray[np.bool_] | None, is_whole: bool = True
 ) -> NDArray[np.float64]:

@@ -27,7 +27,7 @@ from nersemble_cli.core.submission.compare.head import (
 from nersemble_cli.core.submission.compare.hull import INSIDE
 from nersemble_cli.core.submission.compare.matching import agreement
 from nersemble_cli.core.submission.compare.reference import Place, Reference, View, fingerprint, load, save
-from nersemble_cli.core.submission.compare.signals import grid_means, sharpness, thumbnail_size
+from nersemble_cli.core.submission.compare.signals import grid_means, thumbnail_size
 from nersemble_cli.core.threads import Cancel, cpu_count, in_threads
 from nersemble_cli.core.video.pixels import to_rgb
 from nersemble_cli.core.video.reader import borrow_reader
@@ -145,20 +145,19 @@ def _portrait(folder: Path, name: str, participant: int, surfaces: tuple[Surface
         for i, t in choose_moments([head_to_world(its)[:, :3, :3] for its in trackings], N_PHOTOS)
     ]
 
-    def take(i: int, _: Cancel) -> tuple[Photo, tuple[float, float]]:
+    def take(i: int, _: Cancel) -> Photo:
         its, tracking, t = moments[i]
         with borrow_reader(its.path("images", serial), t) as reader:
-            frame = reader.frame(t)
-            image, detail = to_rgb(frame, size=size[::-1]), sharpness(frame)
+            image = to_rgb(reader.frame(t), size=size[::-1])
         with borrow_reader(its.path("alpha_maps", serial), t) as reader:
             silhouette = to_rgb(reader.frame(t), size=size[::-1])[..., 0]
-        return Photo(image, silhouette, tracking, t), detail
+        return Photo(image, silhouette, tracking, t)
 
     taken = dict(in_threads(take, range(len(moments)), cpu_count()))
-    photos, details = zip(*(taken[i] for i in range(len(moments))), strict=True)
+    photos = [taken[i] for i in range(len(moments))]
     unknown = np.zeros((0, 0), np.float32)
     silhouettes = np.stack([photo.silhouette for photo in photos]) >= INSIDE
-    seen = View(np.stack([photo.image for photo in photos]), silhouettes, unknown, np.array(details))
+    seen = View(np.stack([photo.image for photo in photos]), silhouettes, unknown)
 
     def painted(surface: Surface) -> Portrait:
         points = [surface.points(photo.tracking, [photo.timestep])[0] for photo in photos]
@@ -168,7 +167,7 @@ def _portrait(folder: Path, name: str, participant: int, surfaces: tuple[Surface
             without = paint([photos[k] for k in others], [points[k] for k in others], camera)
             drawn.append(draw(points[i], without, camera, *size))
         images, masks = (np.stack(part) for part in zip(*drawn, strict=True))
-        return Portrait(surface, paint(photos, points, camera), seen, View(images, masks, unknown, seen.details))
+        return Portrait(surface, paint(photos, points, camera), seen, View(images, masks, unknown))
 
     def score(portrait: Portrait) -> float:
         control = portrait.control
@@ -182,7 +181,6 @@ def _build(place: Place, timesteps: tuple[int, ...], portrait: Portrait) -> Refe
     small = round(MOTION_SCALE * size[0]), round(MOTION_SCALE * size[1])
     tracking = load_flame_tracking(place.path(TRACKING))
     every = portrait.surface.points(tracking, range(tracking.n_timesteps))
-    details = np.tile(portrait.photos.details.mean(axis=0), (len(timesteps), 1))
 
     def view(serial: str, _: Cancel) -> View:
         camera, distant = _camera(place, serial, size), _camera(place, serial, small)
@@ -190,7 +188,7 @@ def _build(place: Place, timesteps: tuple[int, ...], portrait: Portrait) -> Refe
         cells = [grid_means(draw(points, portrait.paint, distant, *small)[0] @ LUMA) for points in every]
         return View(
             np.stack([image for image, _ in drawn]), np.stack([mask for _, mask in drawn]),
-            np.array(cells, np.float32), details,
+            np.array(cells, np.float32),
         )  # fmt: skip
 
     serials = place.benchmark.submission_serials

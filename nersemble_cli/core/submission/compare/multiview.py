@@ -14,7 +14,7 @@ from nersemble_cli.core.data.cameras import rescale_intrinsics
 from nersemble_cli.core.errors import DAMAGED_HINT, InvalidInputError
 from nersemble_cli.core.submission.compare import hull
 from nersemble_cli.core.submission.compare.reference import Place, Reference, View, fingerprint, load, save
-from nersemble_cli.core.submission.compare.signals import SignalCollector, sharpness, thumbnail_size
+from nersemble_cli.core.submission.compare.signals import SignalCollector, thumbnail_size
 from nersemble_cli.core.threads import Cancel, cpu_count, in_threads
 from nersemble_cli.core.video.pixels import to_rgb
 from nersemble_cli.core.video.reader import DAMAGE, VideoIndex, borrow_reader, open_video, reason
@@ -79,20 +79,18 @@ def nearest_cameras(cameras: Mapping[str, CameraMatrices], serial: str, others: 
 class _Thumbnails(NamedTuple):
     images: NDArray[np.uint8]
     silhouettes: NDArray[np.uint8]
-    details: NDArray[np.float64]
 
 
 def _thumbnails(place: Place, serial: str, timesteps: Sequence[int]) -> _Thumbnails:
     size = thumbnail_size(place.benchmark)
-    images, silhouettes, details = [], [], []
+    images, silhouettes = [], []
     for t in timesteps:
         with borrow_reader(place.path("images", serial), t) as reader:
             frame = reader.frame(t)
             images.append(to_rgb(frame, size=size[::-1]))
-            details.append(sharpness(frame))
         with borrow_reader(place.path("alpha_maps", serial), t) as reader:
             silhouettes.append(to_rgb(reader.frame(t), size=size[::-1])[..., 0])
-    return _Thumbnails(np.stack(images), np.stack(silhouettes), np.array(details))
+    return _Thumbnails(np.stack(images), np.stack(silhouettes))
 
 
 def _cells(path: Path, size: tuple[int, int], cancel: Cancel) -> NDArray[np.float32]:
@@ -150,7 +148,6 @@ def _build(place: Place, train: Sequence[str], timesteps: tuple[int, ...]) -> Re
     seen = {
         serial: View(
             thumbnails[serial].images, thumbnails[serial].silhouettes >= hull.INSIDE, moving.get(serial, none),
-            thumbnails[serial].details,
         )
         for serial in train
     }  # fmt: skip
@@ -173,7 +170,7 @@ def _build(place: Place, train: Sequence[str], timesteps: tuple[int, ...]) -> Re
             for k in range(len(timesteps))
         ]
         beside = seen[nearest.get(serial, serial)]
-        return View(np.stack([v[0] for v in views]), np.stack([v[1] for v in views]), beside.cells, beside.details)
+        return View(np.stack([v[0] for v in views]), np.stack([v[1] for v in views]), beside.cells)
 
     expected = {serial: predicted(serial) for serial in wanted}
     controls = {serial: predicted(serial) for serial in set(nearest.values())}

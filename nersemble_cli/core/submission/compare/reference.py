@@ -19,8 +19,8 @@ from nersemble_cli.core.files import replacing
 from nersemble_cli.core.formats.npz import read_npz
 
 CACHE = Path(".nersemble", "compare")
-CACHE_VERSION = 4
-_FIELDS = ("images", "masks", "cells", "details")
+CACHE_VERSION = 5
+_FIELDS = ("images", "masks", "cells")
 
 
 class Place(NamedTuple):
@@ -47,14 +47,12 @@ class View:
     """What a camera should see, or does see.
 
     `images` (K, h, w, 3) uint8 RGB on white and `masks` (K, h, w) bool at the reference's timesteps; `cells`
-    (T, C) float32 of every frame as from `signals.luma_cells`, (0, C) if unknown; `details` (K, 2) as from
-    `signals.sharpness`, (0, 2) if unknown.
+    (T, C) float32 of every frame as from `signals.luma_cells`, (0, C) if unknown.
     """
 
     images: NDArray[np.uint8]
     masks: NDArray[np.bool_]
     cells: NDArray[np.float32]
-    details: NDArray[np.float64]
 
 
 @dataclass(frozen=True)

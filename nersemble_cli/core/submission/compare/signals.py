@@ -50,32 +50,14 @@ def grid_means(luma: NDArray[Any]) -> NDArray[np.float32]:
     return cells
 
 
-def sharpness(frame: av.VideoFrame) -> tuple[float, float]:
-    """How much detail a frame has of the size of one pixel and of four: mean squared second differences of luma
-    along rows and columns, over that distance. An enlarged picture lacks the former."""
-    if frame.format.name not in LUMA_FIRST:
-        frame = convert(frame, "yuv420p")
-    luma = plane_rows(frame.planes[0])[: frame.height, : frame.width].astype(np.float32)
-
-    def detail(step: int) -> float:
-        if min(luma.shape) <= 2 * step:
-            return 0.0
-        across = luma[:, 2 * step :] - 2 * luma[:, step:-step] + luma[:, : -2 * step]
-        down = luma[2 * step :] - 2 * luma[step:-step] + luma[: -2 * step]
-        return float((across**2).mean() + (down**2).mean()) / 2
-
-    return detail(1), detail(4)
-
-
 @dataclass(frozen=True)
 class VideoSignals:
-    """`cells` (T, C) float32 as from `luma_cells`; `timesteps` (K,) with `thumbnails` (K, h, w, 3) uint8 RGB and
-    `details` (K, 2) as from `sharpness`."""
+    """`cells` (T, C) float32 as from `luma_cells`; `timesteps` (K,) with `thumbnails` (K, h, w, 3) uint8
+    RGB."""
 
     cells: NDArray[np.float32]
     timesteps: tuple[int, ...]
     thumbnails: NDArray[np.uint8]
-    details: NDArray[np.float64]
 
     @property
     def n_frames(self) -> int:
@@ -91,13 +73,11 @@ class SignalCollector:
     is_usable: bool = True
     _cells: list[NDArray[np.float32]] = field(default_factory=list)
     _thumbnails: dict[int, Rgb] = field(default_factory=dict)
-    _details: dict[int, tuple[float, float]] = field(default_factory=dict)
 
     def __call__(self, timestep: int, frame: av.VideoFrame) -> None:
         self._cells.append(luma_cells(frame))
         if timestep in self.timesteps:
             self._thumbnails[timestep] = to_rgb(frame, size=self.size[::-1])
-            self._details[timestep] = sharpness(frame)
 
     def __len__(self) -> int:
         return len(self._cells)
@@ -112,5 +92,4 @@ class SignalCollector:
             np.array(self._cells, np.float32).reshape(-1, n_cells),
             tuple(sorted(self._thumbnails)),
             np.array(thumbnails, np.uint8).reshape(-1, height, width, 3),
-            np.array([self._details[t] for t in sorted(self._details)], np.float64).reshape(-1, 2),
         )

@@ -12,6 +12,7 @@ from nersemble_cli.core.submission.compare.matching import (
     TURNS,
     Framing,
     agreement,
+    detail,
     find_framing,
     foreground,
     shifted,
@@ -96,3 +97,9 @@ def test_curves_undo_each_other() -> None:
     values = np.linspace(0, 1, 20)[:, None]
     there, back = colour.TONES["linear light"], colour.TONES["gamma twice"]
     np.testing.assert_allclose(back(there(values)), values, atol=1e-4)
+
+
+def test_a_blurred_picture_has_less_detail() -> None:
+    sharp = np.random.default_rng(0).integers(0, 255, (2, 64, 64, 3)).astype(np.uint8)
+    coarse = np.repeat(np.repeat(sharp[:, ::8, ::8], 8, axis=1), 8, axis=2)
+    assert detail(sharp) > 2 * detail(coarse) > 0

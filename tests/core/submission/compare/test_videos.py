@@ -109,7 +109,7 @@ def test_a_video_that_starts_late_is_told_by_how_much(validate: Validate) -> Non
 
 
 def signals(cells: NDArray[np.float32]) -> VideoSignals:
-    return VideoSignals(cells, (), np.zeros((0, 2, 2, 3), np.uint8), np.zeros((0, 2)))
+    return VideoSignals(cells, (), np.zeros((0, 2, 2, 3), np.uint8))
 
 
 def test_equal_videos_are_an_error_and_copies_in_another_encoding_a_warning() -> None:
