@@ -239,6 +239,7 @@ class World:
 
     folder: Path
     benchmark: VideoBenchmark
+    every: int = 1  # of the sequences is used
 
     @property
     def benchmark_folder(self) -> Path:
@@ -252,6 +253,10 @@ class World:
     @property
     def units(self) -> list[Unit]:
         return [(p, s) for p, its in self.benchmark.test_sequences.items() for s in its]
+
+    @property
+    def chosen(self) -> list[Unit]:
+        return self.units[:: self.every]
 
     def build(self) -> None:
         done = self.folder / f"{self.benchmark.name}.done"
@@ -469,7 +474,7 @@ def run_honest(world: World, name: str, seeds: range) -> tuple[int, Counter[str]
     """The number of videos, and the codes of false alarms."""
     n, alarms = 0, Counter[str]()
     for seed in seeds:
-        for unit in world.units:
+        for unit in world.chosen:
             rng = np.random.default_rng([seed, *repr(unit).encode(), *name.encode()])
             videos = {slot: HONEST[name](frames, rng) for slot, frames in world.renders(unit).items()}
             if VERBOSE:
@@ -484,7 +489,7 @@ def run_mistake(world: World, name: str, seeds: range) -> tuple[int, int, Counte
     """The number of videos with the mistake, how many were found, and the codes of other findings."""
     n, found, others = 0, 0, Counter[str]()
     for seed in seeds:
-        for unit in world.units:
+        for unit in world.chosen:
             rng = np.random.default_rng([seed, *repr(unit).encode(), *name.encode()])
             videos, expected = MISTAKES[name](world, unit, rng)
             if VERBOSE:
@@ -503,6 +508,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("compare-scratch"), help="made there once, and kept")
     parser.add_argument("--rounds", type=int, default=3, help="of each way to degrade, for each sequence")
     parser.add_argument("--mistake-rounds", type=int, default=1)
+    parser.add_argument("--every", type=int, default=1, help="use every Nth sequence")
     parser.add_argument("--seed", type=int, default=0, help="of the first round")
     parser.add_argument("--kinds", nargs="*", help="only these")
     parser.add_argument("-v", "--verbose", action="store_true", help="show each finding")
@@ -512,7 +518,7 @@ def main() -> None:
         module.expect = _once(module.expect)
     monocular.find_surfaces = lambda: ELLIPSOIDS
     benchmark = NVS if arguments.benchmark == "nvs" else MONO
-    world = World(arguments.folder, benchmark)
+    world = World(arguments.folder, benchmark, arguments.every)
     world.build()
 
     def told(counter: Counter[str]) -> str:

@@ -20,6 +20,7 @@ from nersemble_cli.core.submission.findings import Finding
 
 # An explanation must agree about as well as a training camera does with what the others say of it …
 TRUSTED = 0.88  # of that; a static avatar agrees with other people up to 0.86
+TRUSTED_HEAD = 0.78  # … if only the head is known, which side cameras see less well than the training camera
 FEWEST = 0.4  # and no less than this
 # … and better than the video's own name, in whole and in what the video shows, and at each timestep.
 GAIN, GAIN_SHOWN = 0.25, 0.15
@@ -28,6 +29,7 @@ CAMERA_GAIN = 0.12  # for Mono, where two cameras are close to each other
 FRAMING_GAIN, FRAMING_GAIN_SHOWN, FRAMED = 0.02, 0.012, 0.85
 FRAMING_CONTROL = 0.6  # else expectations are too rough
 SMALLEST_SCALE, SMALLEST_MOVE = 0.04, 0.005  # of the size, and of the picture's height
+SAME_SCALE = 0.016  # of what is only moved: a subject without hair looks smaller and lower
 MOVE_SPREAD = 0.0035  # between timesteps; more is motion
 LEAST_OPACITY, LEAST_COVER = 0.5, 0.5
 FEWEST_PATCHES = 12
@@ -126,7 +128,7 @@ def find_identity(
         whole = _agreement(alternative, shown=False)
         score = float(whole.mean())
         if (
-            score >= max(TRUSTED * control, FEWEST)
+            score >= max((TRUSTED if reference.is_whole else TRUSTED_HEAD) * control, FEWEST)
             and (whole - own_whole[mine]).mean() > (GAIN if is_far(alternative) else CAMERA_GAIN)
             and (whole - own_whole[mine]).min() > 0
             and (best is None or score > best[0])
@@ -178,7 +180,7 @@ def find_framing(slot: VideoSlot, signals: VideoSignals, reference: Reference) -
         usual = matching.Framing(1, 0, 0)
     scale = found.scale / usual.scale
     move = float(np.hypot(found.right - usual.right, found.down - usual.down))
-    if abs(scale - 1) < SMALLEST_SCALE and move < SMALLEST_MOVE:
+    if abs(scale - 1) < SMALLEST_SCALE and (move < SMALLEST_MOVE or abs(scale - 1) > SAME_SCALE):
         return None
     each = [matching.find_framing(images[k : k + 1], expected[k : k + 1]) for k in range(len(images))]
     spread = max(
