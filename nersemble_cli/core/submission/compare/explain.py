@@ -421,7 +421,9 @@ def explain(
     late = find_sequence(slot, signals, reference, others) or find_timing(
         slot.path, signals.cells, reference.expected[slot.serial].cells
     )
-    found = [late, find_colors(slot, signals, reference), find_blur(slot, signals, reference)]
-    if late is None and reference.is_whole:  # or the pictures compared are not of the same timestep
-        found.append(find_framing(slot, signals, reference))
+    found = [late, find_colors(slot, signals, reference)]
+    if reference.is_whole:
+        found.append(find_blur(slot, signals, reference))
+        if late is None:  # or the pictures compared are not of the same timestep
+            found.append(find_framing(slot, signals, reference))
     return [finding for finding in found if finding is not None]
