@@ -394,7 +394,11 @@ def _find_disorder(path: str, cells: NDArray[np.float32], expected: NDArray[np.f
 
 
 def find_blur(slot: VideoSlot, signals: VideoSignals, reference: Reference) -> Finding | None:
-    """A video whose pictures are blurred even when they are small."""
+    """A video whose pictures are blurred even when they are small. One that does not move with its camera may be a
+    static avatar, which is blurred for that."""
+    moves = timing.motion(signals.cells), timing.motion(reference.expected[slot.serial].cells)
+    if min(map(len, moves)) < timing.FEWEST_FRAMES or timing.lag_curve(*moves, longest=1).at(0) < IN_STEP:
+        return None
     theirs = reference.seen[reference.nearest[slot.serial]].images
     own, usual = matching.detail(signals.thumbnails), matching.detail(theirs)
     missing = float(np.log2(max(own, 1e-9) / max(usual, 1e-9)))
