@@ -8,6 +8,7 @@ at a time whatever the threads do, and a forked process opens its own.
 from __future__ import annotations
 
 import ctypes
+import gc
 import threading
 import weakref
 from bisect import bisect_left, bisect_right
@@ -297,6 +298,8 @@ def _after_fork() -> None:
     _POOL.lock = threading.Lock()  # a thread that does not exist here may have held it
     for decoder in _DECODERS:
         decoder.abandon()
+    # A decoder that is garbage by now would wait for its threads, which do not exist here: never collect it.
+    gc.freeze()
 
 
 run_in_forked_children(_after_fork)

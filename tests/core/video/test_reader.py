@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -405,6 +406,25 @@ def test_a_forked_process_reads_on_its_own(video: Path, expected: NDArray[np.uin
         assert _status(process) == 0
         assert answers.get() == [int(expected[n].sum(dtype=np.int64)) for n in numbers]
         assert np.array_equal(held.rgb(41), expected[41])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+def test_a_decoder_that_was_garbage_does_not_hold_a_forked_process(video: Path) -> None:
+    container = av.open(str(video))
+    container.streams.video[0].thread_type = "AUTO"
+    frames = container.decode(video=0)
+    next(frames)
+    garbage = [container, frames]
+    garbage.append(garbage)  # type: ignore[arg-type]
+    gc.disable()
+    try:
+        del container, frames, garbage
+        process = multiprocessing.get_context("fork").Process(target=gc.collect)
+        process.start()
+    finally:
+        gc.enable()
+    assert _status(process) == 0
 
 
 def _status(process: multiprocessing.process.BaseProcess) -> int | None:
