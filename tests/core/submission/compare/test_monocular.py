@@ -18,6 +18,7 @@ from nersemble_cli.core.submission.compare.videos import VideoComparison
 from nersemble_cli.core.submission.findings import Report
 from nersemble_cli.core.synthetic.benchmark import Recipe, make_benchmark, make_tracking, render_view
 from nersemble_cli.core.synthetic.head import write_flame_model
+from nersemble_cli.core.video.pixels import convert
 
 N_FRAMES = 48
 RECIPE = Recipe(n_frames=N_FRAMES, scale=0.25)
@@ -49,10 +50,8 @@ def findings(folder: Path | None, videos: dict[str, Frames]) -> Report:
     for serial, frames in videos.items():
         observe = comparison.observer(VideoSlot(PARTICIPANT, SEQUENCE, serial))
         for t, frame in enumerate(frames):
-            observe(
-                t,
-                av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(format="yuv420p"),
-            )
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            observe(t, convert(picture, "yuv420p"))
     report = Report("", MONO.name, "full")
     comparison.finish(report)
     return report
