@@ -7,6 +7,7 @@ they lie on an ellipsoid that moves with the head, of the size that explains the
 from __future__ import annotations
 
 import functools
+import importlib.util
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from nersemble_cli.core.data.cameras import invert_pose, project_points
 from nersemble_cli.core.errors import InvalidInputError, MissingFileError, MissingLibraryError
 from nersemble_cli.core.flame.model import FlameModel, load_flame_model
 from nersemble_cli.core.flame.tracking import HEAD_CENTER, HEAD_SIZE, NECK, FlameTracking
+from nersemble_cli.core.settings import find_flame_model
 from nersemble_cli.core.submission.compare.hull import INSIDE, pixel_indices
 
 N_POINTS = 6000
@@ -76,6 +78,15 @@ ELLIPSOIDS = tuple(
     Surface(f"ellipsoid × {size}", functools.partial(_on_ellipsoid, size)) for size in (0.84, 0.88, 0.92, 0.96, 1)
 )
 """They know nothing of a person but where the head is."""
+
+
+def describe_flame() -> tuple[object, ...]:
+    """What tells whether `find_surfaces` would give other surfaces than before; the model is not loaded for it."""
+    path = find_flame_model()
+    if not path.is_file():
+        return ()
+    status = path.stat()
+    return str(path), status.st_size, status.st_mtime_ns, importlib.util.find_spec("torch") is not None
 
 
 def find_surfaces() -> tuple[Surface, ...]:

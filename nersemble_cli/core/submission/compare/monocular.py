@@ -19,6 +19,7 @@ from nersemble_cli.core.submission.compare.head import (
     Paint,
     Photo,
     Surface,
+    describe_flame,
     draw,
     find_surfaces,
     head_to_world,
@@ -77,11 +78,11 @@ def expect(place: Place, timesteps: tuple[int, ...]) -> Reference:
         for its in _training(place)
         for path in (its.path("images", serial), its.path("alpha_maps", serial), its.path(TRACKING))
     ]
-    surfaces = find_surfaces()
-    size, names = thumbnail_size(place.benchmark), [surface.name for surface in surfaces]
-    key = fingerprint([place.path("calibration"), place.path(TRACKING), *sources], timesteps, size, names)
+    facts = timesteps, thumbnail_size(place.benchmark), describe_flame()
+    key = fingerprint([place.path("calibration"), place.path(TRACKING), *sources], *facts)
     reference = load(place.cache, key)
     if reference is None:
+        surfaces = find_surfaces()
         portrait = _portrait(place.folder, place.benchmark.name, place.participant, surfaces, fingerprint(sources))
         reference = _build(place, timesteps, portrait)
         save(place.cache, key, reference)
@@ -100,8 +101,10 @@ class Portrait(NamedTuple):
 
 def choose_moments(rotations: Sequence[NDArray[np.floating]], n: int) -> list[tuple[int, int]]:
     """Up to `n` of the rotations (T, 3, 3) of several sequences, as (sequence, timestep), that differ most from
-    each other; the first is the one nearest to the mean."""
+    each other; the first is the one nearest to the mean. Raises `InvalidInputError` if there are none."""
     places = [(i, t) for i, its in enumerate(rotations) for t in range(len(its))]
+    if not places:
+        raise InvalidInputError("The trackings of the training sequences have no frames.", DAMAGED_HINT)
     every = np.concatenate([np.asarray(its, np.float64) for its in rotations]).reshape(-1, 9)
     chosen = [int(((every - every.mean(0)) ** 2).sum(1).argmin())]
     distance = np.full(len(every), np.inf)
@@ -147,11 +150,14 @@ def _portrait(folder: Path, name: str, participant: int, surfaces: tuple[Surface
 
     def take(i: int, _: Cancel) -> Photo:
         its, tracking, t = moments[i]
-        with borrow_reader(its.path("images", serial), t) as reader:
-            image = to_rgb(reader.frame(t), size=size[::-1])
-        with borrow_reader(its.path("alpha_maps", serial), t) as reader:
-            silhouette = to_rgb(reader.frame(t), size=size[::-1])[..., 0]
-        return Photo(image, silhouette, tracking, t)
+
+        def picture(asset: str) -> NDArray[np.uint8]:
+            with borrow_reader(path := its.path(asset, serial), t) as reader:
+                if t >= reader.n_frames:
+                    raise InvalidInputError(f"{path} has fewer frames than its tracking.", DAMAGED_HINT)
+                return to_rgb(reader.frame(t), size=size[::-1])
+
+        return Photo(picture("images"), picture("alpha_maps")[..., 0], tracking, t)
 
     taken = dict(in_threads(take, range(len(moments)), cpu_count()))
     photos = [taken[i] for i in range(len(moments))]

@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nersemble_cli.core.benchmarks import MONO, VideoSlot
+from nersemble_cli.core.errors import InvalidInputError
 from nersemble_cli.core.flame.tracking import euler_xyz_to_matrix
 from nersemble_cli.core.submission.compare import head, monocular
 from nersemble_cli.core.submission.compare.reference import Place
@@ -110,6 +111,20 @@ def test_a_damaged_tracking_costs_its_sequence_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_training_video_shorter_than_its_tracking_is_told(tmp_path: Path) -> None:
+    recipe, sequences = Recipe(n_frames=10, scale=0.25), ("EXP-1-head",)
+    folder = make_benchmark(tmp_path, recipe, {"mono": [PARTICIPANT]}, sequences=sequences)
+    short = make_benchmark(
+        tmp_path / "short", Recipe(n_frames=3, scale=0.25), {"mono": [PARTICIPANT]}, sequences=sequences
+    )
+    path = Place(folder, MONO, PARTICIPANT, sequences[0]).path("images", CENTER)
+    path.write_bytes(Place(short, MONO, PARTICIPANT, sequences[0]).path("images", CENTER).read_bytes())
+    report = findings(folder, {CENTER: [np.full((128, 128, 3), t, np.uint8) for t in range(10)]})
+    assert report.compared == "skipped"
+    assert any("has fewer frames than its tracking" in note for note in report.notes)
+
+
+@pytest.mark.slow
 def test_the_users_flame_is_the_surface(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch")
     assert head.find_surfaces() == head.ELLIPSOIDS
@@ -131,6 +146,8 @@ def test_moments_differ_most_from_each_other() -> None:
     assert set(chosen[1:]) == {(0, 0), (1, 29)}
     assert chosen[0] in {(0, 29), (1, 0)}
     assert len(monocular.choose_moments([turns[:2]], 12)) == 2
+    with pytest.raises(InvalidInputError):
+        monocular.choose_moments([turns[:0]], 12)
 
 
 def test_the_ellipsoid_moves_with_the_head() -> None:
