@@ -118,6 +118,12 @@ class FrameCache:
             return sum(timestep in track.frames for track in self._tracks.values())
 
     @property
+    def n_bytes(self) -> int:
+        """The size of the JPEGs that are kept; never above `capacity`."""
+        with self._changed:
+            return self._n_bytes
+
+    @property
     def n_playing(self) -> int:
         """How many videos can be read, as far as is known."""
         with self._changed:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from nersemble_cli.core.errors import InvalidInputError
-from nersemble_cli.core.viewer.frames import FrameCache, Image, decode_jpeg, encode_jpeg
+from nersemble_cli.core.viewer.frames import FrameCache, Image, Source, decode_jpeg, encode_jpeg
 from nersemble_cli.core.viewer.sources import ImageFiles, VideoFile, in_order
 from tests import made_up
 
@@ -53,53 +55,59 @@ def test_jpeg_keeps_the_order_of_the_channels() -> None:
     assert np.abs(decode_jpeg(encode_jpeg(image)).astype(int) - image).max() < 6
 
 
-def test_every_frame_arrives() -> None:
-    cache = FrameCache({"a": Grey(), "b": Grey()}, 8)
+@pytest.fixture
+def make_cache() -> Iterator[Callable[..., FrameCache]]:
+    """Makes caches and closes them: a thread that is inside OpenCV when the interpreter ends aborts it."""
+    with ExitStack() as stack:
+
+        def make(sources: Mapping[str, Source], *args: Any, **options: Any) -> FrameCache:
+            return stack.enter_context(closing(FrameCache(sources, 8, *args, **options)))
+
+        yield make
+
+
+def test_every_frame_arrives(make_cache: Callable[..., FrameCache]) -> None:
+    cache = make_cache({"a": Grey(), "b": Grey()})
     for timestep in range(N):
         assert cache.wait(timestep, 10)
     assert [level(cache.get("b", timestep)) for timestep in range(N)] == list(range(N))
-    cache.close()
 
 
-def test_a_jump_shows_the_nearest_key_frame_at_once() -> None:
+def test_a_jump_shows_the_nearest_key_frame_at_once(make_cache: Callable[..., FrameCache]) -> None:
     source = Grey(may_go=lambda number: number in (0, 10, 20))
-    cache = FrameCache({"a": source}, 8, workers=1)
+    cache = make_cache({"a": source}, workers=1)
     assert cache.wait(20, 10)
     assert level(cache.get("a", 17)) == 20
     assert level(cache.get("a", 14)) == 10
     source.stopped.set()
-    cache.close()
 
 
-def test_decoding_follows_the_playhead() -> None:
+def test_decoding_follows_the_playhead(make_cache: Callable[..., FrameCache]) -> None:
     gate = threading.Event()
     source = Grey(may_go=lambda number: gate.is_set())
-    cache = FrameCache({"a": source}, 8, workers=1)
+    cache = make_cache({"a": source}, workers=1)
     cache.seek(21)
     gate.set()
     source.stopped.set()
     assert cache.wait(29, 10)
     others = [number for number in source.read_numbers if number not in source.key_frames]
     assert others[:3] == [21, 22, 23]
-    cache.close()
 
 
-def test_a_broken_video_is_told_once_and_the_others_go_on() -> None:
+def test_a_broken_video_is_told_once_and_the_others_go_on(make_cache: Callable[..., FrameCache]) -> None:
     told: list[tuple[str, str]] = []
-    cache = FrameCache({"bad": Broken(), "good": Grey()}, 8, lambda *what: told.append(what))
+    cache = make_cache({"bad": Broken(), "good": Grey()}, lambda *what: told.append(what))
     assert cache.wait(N - 1, 10)
     assert (told, cache.get("bad", 0), cache.n_playing) == ([("bad", "is damaged")], None, 1)
-    cache.close()
 
 
-def test_memory_is_bounded() -> None:
-    size = len(encode_jpeg(np.zeros((6, 8, 3), np.uint8)))
-    cache = FrameCache({"a": Grey()}, 8, capacity=12 * size)
+def test_memory_is_bounded(make_cache: Callable[..., FrameCache]) -> None:
+    capacity = 12 * len(encode_jpeg(np.zeros((6, 8, 3), np.uint8)))
+    cache = make_cache({"a": Grey()}, capacity=capacity)
     for timestep in (0, 15, 29):
         cache.seek(timestep)
         assert cache.wait(timestep, 10)
-        assert sum(cache.get("a", t) is not None and level(cache.get("a", t)) == t for t in range(N)) <= 12
-    cache.close()
+        assert 0 < cache.n_bytes <= capacity
 
 
 def test_frames_of_a_video_are_scaled(synthetic: Path) -> None:
