@@ -1,7 +1,7 @@
 """Which explanation of a video is clearly better than that it is what its name says.
 
-All thresholds are here. They were chosen on the made-up benchmark, far from what honest renders reach: see
-`perf/compare.py`.
+The thresholds here and in `explain_time` were chosen on the made-up benchmark, far from what honest renders reach:
+see `perf/compare.py`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nersemble_cli.core.benchmarks import VideoSlot
-from nersemble_cli.core.submission.compare import colour, matching, timing
-from nersemble_cli.core.submission.compare.reference import Reference, View
+from nersemble_cli.core.submission.compare import colour, matching
+from nersemble_cli.core.submission.compare.explain_time import find_sequence, find_timing, is_in_step
+from nersemble_cli.core.submission.compare.reference import Reference, SequenceKey, View
 from nersemble_cli.core.submission.compare.signals import VideoSignals
 from nersemble_cli.core.submission.findings import Finding
 
@@ -34,15 +35,8 @@ MOVE_SPREAD = 0.0035  # between timesteps; more is motion
 LEAST_OPACITY, LEAST_COVER = 0.5, 0.5
 FEWEST_PATCHES = 12
 COLOR_OFF, COLOR_BETTER = 12.0, 0.5  # levels, and the share of them that is left
-TONE_OFF, TONE_BETTER = 25.0, 0.35
+TONE_OFF, TONE_BETTER = 25.0, 0.55
 LARGEST_TINT = 1.4  # between channels
-IN_STEP = 0.4  # correlation of motion from which on it says something
-IN_STEP_CLOSELY = 0.7  # … of a single frame
-SHIFT, SHIFT_SPREAD, SHIFT_GAIN = 0.6, 0.5, 0.02  # frames, frames, correlation
-REVERSED_GAIN, REVERSED_LAG = 0.08, 1.0  # correlation, frames
-ORDER_GAIN = 0.15
-SEQUENCE_GAIN = 0.25
-WINDOW = 12  # frames
 BLURRED = -5.5  # log2 of the detail of the training views: about a blur of σ 13 of 1604 pixels
 
 Transformed = NDArray[np.uint8]
@@ -66,7 +60,7 @@ def _shared(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[tuple[int, ...], tu
 
 
 def _alternatives(
-    slot: VideoSlot, signals: VideoSignals, reference: Reference, others: Mapping[VideoSlot, Reference]
+    slot: VideoSlot, signals: VideoSignals, reference: Reference, others: Mapping[SequenceKey, Reference]
 ) -> Iterator[Alternative]:
     images, own = signals.thumbnails, reference.expected[slot.serial]
     at, whole = _shared(signals.timesteps, reference.timesteps), reference.is_whole
@@ -77,11 +71,11 @@ def _alternatives(
     for serial, view in {**reference.seen, **reference.expected}.items():
         if serial not in (slot.serial, reference.nearest[slot.serial]):
             yield Alternative("wrong_camera", serial, images, view, at, whole)
-    for other, its in others.items():
+    for (participant, sequence), its in others.items():
         if slot.serial in its.expected:
-            same_person = other.participant == slot.participant
+            same_person = participant == slot.participant
             code = "wrong_sequence" if same_person else "wrong_participant"
-            what = other.sequence if same_person else f"{other.participant:03d}"
+            what = sequence if same_person else f"{participant:03d}"
             shared = _shared(signals.timesteps, its.timesteps)
             yield Alternative(code, what, images, its.expected[slot.serial], shared, its.is_whole)
 
@@ -113,7 +107,7 @@ def is_far(alternative: Alternative) -> bool:
 
 
 def find_identity(
-    slot: VideoSlot, signals: VideoSignals, reference: Reference, others: Mapping[VideoSlot, Reference]
+    slot: VideoSlot, signals: VideoSignals, reference: Reference, others: Mapping[SequenceKey, Reference]
 ) -> Finding | None:
     """The camera, participant, mirror or turn that explains the pictures clearly better than the name."""
     at = _shared(signals.timesteps, reference.timesteps)
@@ -272,132 +266,10 @@ def find_colors(slot: VideoSlot, signals: VideoSignals, reference: Reference) ->
     return None
 
 
-def find_sequence(
-    slot: VideoSlot, signals: VideoSignals, reference: Reference, others: Mapping[VideoSlot, Reference]
-) -> Finding | None:
-    """Another sequence of the same participant that the video moves with."""
-    a = timing.motion(signals.cells)
-
-    def score(its: Reference) -> float:
-        cells = its.expected[slot.serial].cells
-        if min(len(a), len(cells)) < timing.FEWEST_FRAMES:
-            return 0.0
-        return timing.lag_curve(a, timing.motion(cells), longest=1).at(0)
-
-    own = score(reference)
-    scores = {
-        other.sequence: score(its)
-        for other, its in others.items()
-        if other.participant == slot.participant and slot.serial in its.expected
-    }
-    best = max(scores, key=scores.__getitem__, default="")
-    if not best or scores[best] < max(IN_STEP, own + SEQUENCE_GAIN):
-        return None
-    message = _IDENTITY["wrong_sequence"][0].format(what=best)
-    return Finding(
-        "wrong_sequence", slot.path, f"{message} (motion {scores[best]:.2f}, by its name {own:.2f}).",
-        expected=slot.sequence, actual=best, evidence={"own": own, "better": scores[best]},
-    )  # fmt: skip
-
-
-def find_timing(path: str, cells: NDArray[np.float32], expected: NDArray[np.float32]) -> Finding | None:
-    """A video that is shifted, reversed or out of order, by its motion against that of `expected`."""
-    if min(len(cells), len(expected)) < timing.FEWEST_FRAMES:
-        return None
-    a, b = timing.motion(cells), timing.motion(expected)
-    curve = timing.lag_curve(a, b)
-    shift = timing.find_shift(curve)
-    backwards = timing.find_shift(timing.lag_curve(timing.motion(cells[::-1]), b))
-    if backwards.score > max(shift.score + REVERSED_GAIN, IN_STEP) and abs(backwards.lag) < REVERSED_LAG:
-        message = (
-            f"It moves as it should when it is played backwards ({backwards.score:.2f}, as it is {shift.own:.2f})."
-        )
-        return Finding(
-            "reversed_video", path, message, expected="forwards", actual="backwards",
-            evidence={"own": shift.own, "better": backwards.score, "lag": backwards.lag},
-        )  # fmt: skip
-    order = timing.lexicographic_order(len(cells))
-    sorted_ = timing.lag_curve(timing.motion(cells[np.argsort(order)]), b, longest=1).at(0)
-    if sorted_ > max(shift.score + ORDER_GAIN, IN_STEP):
-        message = (
-            "It moves as it should if its frames were sorted as text (0, 1, 10, …) and are put in order"
-            f" ({sorted_:.2f}, as it is {shift.own:.2f})."
-        )
-        return Finding(
-            "disordered_frames", path, message, expected="0, 1, 2, …", actual="0, 1, 10, …",
-            hint="Sort the frames by number, not by name.", evidence={"own": shift.own, "better": sorted_},
-        )  # fmt: skip
-    if max(shift.score, shift.own) < IN_STEP:
-        return None  # a static or flickering video says nothing of time
-    return _find_step(path, a, b) or _find_shift(path, a, b, shift) or _find_disorder(path, cells, expected)
-
-
-def _find_shift(path: str, a: NDArray[np.float32], b: NDArray[np.float32], shift: timing.Shift) -> Finding | None:
-    frames = round(shift.lag)
-    windows = timing.local_lags(a, b, WINDOW)
-    steady = windows[windows[:, 2] > IN_STEP, 1]
-    is_steady = (
-        len(steady)
-        and np.median(np.abs(steady - shift.lag)) < SHIFT_SPREAD
-        and (np.abs(steady) > SHIFT / 2).mean() > 0.7
-    )
-    is_clear = abs(shift.lag) > SHIFT and shift.spread < SHIFT_SPREAD and shift.score > shift.own + SHIFT_GAIN
-    if not frames or not is_clear or not is_steady:
-        return None
-    early = frames > 0
-    message = (
-        f"It is {abs(frames)} frame{'s'[: abs(frames) > 1]} {'early' if early else 'late'}: its frame 0 shows "
-    )
-    message += f"timestep {frames}." if early else "what comes before timestep 0."
-    return Finding(
-        "time_shift", path, message, expected=0, actual=frames,
-        hint="Start at timestep 0, and render each timestep once.",
-        evidence={"own": shift.own, "better": shift.score, "lag": shift.lag, "spread": shift.spread},
-    )  # fmt: skip
-
-
-def _find_step(path: str, a: NDArray[np.float32], b: NDArray[np.float32]) -> Finding | None:
-    step = timing.find_step(a, b, WINDOW)
-    if step is None or step.score < IN_STEP_CLOSELY:
-        return None
-    is_lost = step.lag > 0
-    message = (
-        f"Near timestep {step.timestep} a frame is {'lost' if is_lost else 'repeated'}: from there on it is"
-        f" {abs(step.lag)} frame{'s'[: abs(step.lag) > 1]} {'early' if is_lost else 'late'}."
-    )
-    return Finding(
-        "disordered_frames", path, message, expected=0, actual=step.lag,
-        evidence={"own": step.own, "better": step.score, "lag": step.lag, "timestep": step.timestep},
-    )  # fmt: skip
-
-
-def _find_disorder(path: str, cells: NDArray[np.float32], expected: NDArray[np.float32]) -> Finding | None:
-    repeated = timing.repeated_frames(cells, expected)
-    inner = repeated[(repeated > 2) & (repeated < len(cells) - 2)]
-    swapped = timing.swapped_pairs(cells, expected)
-    if 0 < len(swapped) <= len(cells) // 4:
-        message = f"Frames {swapped[0]} and {swapped[0] + 1} are in the wrong order"
-        message += "." if len(swapped) == 1 else f", and {len(swapped) - 1} more such pairs."
-        return Finding(
-            "disordered_frames", path, message, expected=[int(swapped[0]), int(swapped[0]) + 1],
-            actual=[int(swapped[0]) + 1, int(swapped[0])],
-            evidence={"pairs": len(swapped), "timestep": int(swapped[0])},
-        )  # fmt: skip
-    if 0 < len(inner) <= len(cells) // 4:
-        message = f"Frame {inner[0]} repeats the one before it, while the training cameras see motion"
-        message += "." if len(inner) == 1 else f", and so do {len(inner) - 1} more."
-        return Finding(
-            "disordered_frames", path, message, expected="motion", actual=int(inner[0]),
-            evidence={"frames": len(inner), "timestep": int(inner[0])},
-        )  # fmt: skip
-    return None
-
-
 def find_blur(slot: VideoSlot, signals: VideoSignals, reference: Reference) -> Finding | None:
     """A video whose pictures are blurred even when they are small. One that does not move with its camera may be a
     static avatar, which is blurred for that."""
-    moves = timing.motion(signals.cells), timing.motion(reference.expected[slot.serial].cells)
-    if min(map(len, moves)) < timing.FEWEST_FRAMES or timing.lag_curve(*moves, longest=1).at(0) < IN_STEP:
+    if not is_in_step(slot, signals, reference):
         return None
     theirs = reference.seen[reference.nearest[slot.serial]].images
     own, usual = matching.detail(signals.thumbnails), matching.detail(theirs)
@@ -412,22 +284,25 @@ def find_blur(slot: VideoSlot, signals: VideoSignals, reference: Reference) -> F
 
 
 def explain(
-    slot: VideoSlot, signals: VideoSignals, reference: Reference, others: Mapping[VideoSlot, Reference]
+    videos: Mapping[VideoSlot, VideoSignals], reference: Reference, others: Mapping[SequenceKey, Reference]
 ) -> list[Finding]:
-    """What explains a video clearly better than its name: at most one finding of a kind, none that follows from
-    another. `others` are the references of other sequences by a slot of theirs."""
-    if slot.serial not in reference.expected or not set(signals.timesteps) & set(reference.timesteps):
-        return []
-    if missing := find_missing(slot, signals, reference):
-        return [missing]
-    if identity := find_identity(slot, signals, reference, others):
-        return [identity]
-    late = find_sequence(slot, signals, reference, others) or find_timing(
-        slot.path, signals.cells, reference.expected[slot.serial].cells
-    )
-    found = [late, find_colors(slot, signals, reference)]
-    if reference.is_whole:
-        found.append(find_blur(slot, signals, reference))
-        if late is None:  # or the pictures compared are not of the same timestep
-            found.append(find_framing(slot, signals, reference))
+    """What explains videos of a sequence clearly better than their names: at most one finding of a kind for each,
+    none that follows from another. `others` are the references of other sequences."""
+    found: list[Finding | None] = []
+    right = {}  # those that show what they should, though perhaps not as they should
+    for slot, signals in videos.items():
+        if slot.serial not in reference.expected or not set(signals.timesteps) & set(reference.timesteps):
+            continue
+        wrong = find_missing(slot, signals, reference) or find_identity(slot, signals, reference, others)
+        if wrong is None:
+            right[slot] = signals
+        found.append(wrong)
+    late = {slot: find_sequence(slot, signals, reference, others) for slot, signals in right.items()}
+    late |= find_timing({slot: signals for slot, signals in right.items() if late[slot] is None}, reference)
+    for slot, signals in right.items():
+        found += [late[slot], find_colors(slot, signals, reference)]
+        if reference.is_whole:
+            found.append(find_blur(slot, signals, reference))
+            if late[slot] is None:  # or the pictures compared are not of the same timestep
+                found.append(find_framing(slot, signals, reference))
     return [finding for finding in found if finding is not None]

@@ -21,6 +21,7 @@ from nersemble_cli.core.formats.npz import read_npz
 CACHE = Path(".nersemble", "compare")
 CACHE_VERSION = 5
 _FIELDS = ("images", "masks", "cells")
+SequenceKey = tuple[int, str]  # participant and sequence
 
 
 class Place(NamedTuple):

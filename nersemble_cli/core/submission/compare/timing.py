@@ -6,6 +6,7 @@ change from frame to frame, which another camera beside it sees nearly alike, an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,19 +17,68 @@ from nersemble_cli.core.submission.compare.signals import CELL_COLUMNS, CELL_ROW
 FEWEST_FRAMES = 24  # that motion can be told from
 LONGEST_LAG = 40  # frames
 N_BLOCKS = 6
+MOVING = 0.05  # of the largest motion energy of a part of the picture: what moves less is not looked at
 
 Cells = NDArray[np.float32]
 
 
 def motion(cells: Cells) -> Cells:
     """(T - 1, C / 4) changes from frame to frame of cells of twice the size, with slow and common noise smoothed
-    over three frames."""
-    pairs = cells.reshape(len(cells), CELL_ROWS // 2, 2, CELL_COLUMNS // 2, 2).mean(axis=(2, 4))
-    large = pairs.reshape(len(cells), -1)
+    over three frames. Cells of several videos may stand side by side."""
+    parts = cells.reshape(len(cells), -1, CELL_ROWS // 2, 2, CELL_COLUMNS // 2, 2)
+    large = parts.mean(axis=(3, 5)).reshape(len(cells), -1)
     padded = np.concatenate([large[:1], large, large[-1:]])
     smooth = (padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4
     changes: Cells = np.diff(smooth, axis=0)
     return changes
+
+
+@dataclass(frozen=True)
+class Moves:
+    """What videos of the same timesteps show and what is expected of them, side by side: `cells` and `expected`
+    (T, V·C). `weights` (V·C / 4,) of the motion of each part are 0 where none is expected."""
+
+    cells: Cells
+    expected: Cells
+    weights: NDArray[np.float32]
+
+    @property
+    def n_frames(self) -> int:
+        return len(self.cells)
+
+    @property
+    def n_videos(self) -> int:
+        return int(self.cells.shape[1]) // (CELL_ROWS * CELL_COLUMNS)
+
+    def motion(self, order: NDArray[np.intp] | None = None) -> Cells:
+        """The weighted motion of the videos, perhaps with their frames in another order."""
+        return motion(self.cells if order is None else self.cells[order]) * self.weights
+
+    def expected_motion(self) -> Cells:
+        return motion(self.expected) * self.weights
+
+    def score(self, order: NDArray[np.intp] | None = None) -> float:
+        """The correlation of both motions."""
+        return _correlation(self.motion(order), self.expected_motion())
+
+
+def compared(cells: Cells, expected: Cells) -> Moves:
+    """A video and what is expected of it, as far as both go."""
+    n = min(len(cells), len(expected))
+    moves = motion(expected[:n]) if n else np.zeros((0, expected.shape[1] // 4), np.float32)
+    energy = (moves**2).sum(axis=0)
+    weights = (energy > MOVING * energy.max(initial=0)) / max(float(np.sqrt(energy.sum())), 1e-9)
+    return Moves(cells[:n], expected[:n], weights.astype(np.float32))
+
+
+def side_by_side(videos: Sequence[Moves]) -> Moves:
+    """Several videos as one, as far as the shortest goes."""
+    n = min(video.n_frames for video in videos)
+    return Moves(
+        np.concatenate([video.cells[:n] for video in videos], axis=1),
+        np.concatenate([video.expected[:n] for video in videos], axis=1),
+        np.concatenate([video.weights for video in videos]),
+    )
 
 
 @dataclass(frozen=True)
@@ -49,11 +99,11 @@ class LagCurve:
         return float(self.scores()[int(np.flatnonzero(self.lags == lag)[0])])
 
 
-def lag_curve(a: Cells, b: Cells, longest: int = 0) -> LagCurve:
+def lag_curve(a: Cells, b: Cells) -> LagCurve:
     """How motion `a` (T, C) agrees with motion `b` that is taken `lag` frames later: a[t] with b[t + lag].
-    Lags go up to `longest`, if given, else a quarter of the video and `LONGEST_LAG`."""
+    Lags go up to a quarter of the video and `LONGEST_LAG`."""
     n = min(len(a), len(b))
-    furthest = longest or int(min(LONGEST_LAG, n // 4))
+    furthest = min(LONGEST_LAG, n // 4)
     lags = np.arange(-furthest, furthest + 1)
     products = np.zeros((len(lags), N_BLOCKS, 3))
     blocks = np.arange(n) * N_BLOCKS // n
@@ -123,27 +173,28 @@ class Step:
     own: float
 
 
-STEP_LAG, STEP_GAIN = 3, 0.012  # frames; correlation of the whole that is gained by the step
+STEP_LAG = 3  # frames
+STEP_BETTER = 0.25  # of what a step gains must be more than any lag of the whole video gains
 
 
-def find_step(a: Cells, b: Cells, shortest: int) -> Step | None:
-    """The place from which on motion `a` agrees clearly better with `b` at another lag, while before it does with
-    none; at least `shortest` frames from either end."""
+def find_step(a: Cells, b: Cells, shortest: int, least: float) -> Step | None:
+    """The place from which on motion `a` agrees better with `b` at another lag, while before it does with none; at
+    least `shortest` frames from either end, and by a correlation of at least `least` of the whole."""
     n = min(len(a), len(b))
     if n < 4 * shortest:
         return None
     size = max(float(np.linalg.norm(a[:n]) * np.linalg.norm(b[:n])), 1e-9)
-    best, shifted, found = 0.0, 0.0, None
+    best, shifted, found = least, 0.0, None
     for lag in (lag for lag in range(-STEP_LAG, STEP_LAG + 1) if lag):
         t = np.arange(max(0, -lag), min(n, n - lag))
         gains = (a[t] * (b[t + lag] - b[t])).sum(1) / size
         after = np.cumsum(gains[::-1])[::-1]  # what is gained by the lag from each frame on
-        shifted = max(shifted, float(after[0]))  # … by all of the video
+        shifted = max(shifted, float(after[0]))
         k = shortest + int(after[shortest:-shortest].argmax())
         if after[k] > best:
             best, tail = float(after[k]), t[k:]
             found = Step(int(t[k]), lag, _correlation(a[tail], b[tail + lag]), _correlation(a[tail], b[tail]))
-    return found if best > max(STEP_GAIN, shifted + STEP_GAIN / 2) else None
+    return found if best - shifted > STEP_BETTER * best else None
 
 
 def _correlation(a: Cells, b: Cells) -> float:
@@ -172,7 +223,7 @@ def swapped_pairs(cells: Cells, reference: Cells) -> NDArray[np.intp]:
     n = min(len(cells), len(reference))
     if n < 4:
         return np.zeros(0, np.intp)
-    return np.flatnonzero((path_ratios(cells[:n]) > 1.35) & (path_ratios(reference[:n]) < 0.85)) + 1
+    return np.flatnonzero((path_ratios(cells[:n]) > 1.25) & (path_ratios(reference[:n]) < 0.85)) + 1
 
 
 def repeated_frames(cells: Cells, reference: Cells) -> NDArray[np.intp]:

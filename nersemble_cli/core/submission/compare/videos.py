@@ -13,7 +13,7 @@ from nersemble_cli.core.benchmarks import VideoBenchmark, VideoSlot
 from nersemble_cli.core.errors import InvalidInputError
 from nersemble_cli.core.submission.compare import monocular, multiview
 from nersemble_cli.core.submission.compare.explain import explain
-from nersemble_cli.core.submission.compare.reference import Place, Reference
+from nersemble_cli.core.submission.compare.reference import Place, Reference, SequenceKey
 from nersemble_cli.core.submission.compare.signals import SignalCollector, VideoSignals, thumbnail_size
 from nersemble_cli.core.submission.findings import WARNING, Finding, Report
 from nersemble_cli.core.submission.video_checks import FrameObserver
@@ -35,7 +35,7 @@ class VideoComparison:
         self._size = thumbnail_size(benchmark)
         self._lock = threading.Lock()
         self._collectors: dict[VideoSlot, SignalCollector] = {}
-        self._timesteps: dict[tuple[int, str], tuple[int, ...]] = {}
+        self._timesteps: dict[SequenceKey, tuple[int, ...]] = {}
         self._damaged: list[str] = []
 
     def observer(self, slot: VideoSlot) -> FrameObserver:
@@ -64,19 +64,11 @@ class VideoComparison:
         report.findings += find_copies(signals)
         references = self._references() if signals else {}
         n_compared = 0
-        for slot, its in signals.items():
-            reference = references.get((slot.participant, slot.sequence))
-            if reference is None:
-                continue
-            n_compared += 1
-            others = {
-                other: references[other.participant, other.sequence]
-                for other in self._benchmark.slots
-                if (other.participant, other.sequence) in references
-                and (other.participant, other.sequence) != (slot.participant, slot.sequence)
-                and other.serial == slot.serial
-            }
-            report.findings += explain(slot, its, reference, others)
+        for key, reference in references.items():
+            videos = {slot: its for slot, its in signals.items() if (slot.participant, slot.sequence) == key}
+            n_compared += len(videos)
+            others = {other: its for other, its in references.items() if other != key}
+            report.findings += explain(videos, reference, others)
         self._tell(report, n_compared)
 
     def _place(self, slot: VideoSlot) -> Place | None:
@@ -100,7 +92,7 @@ class VideoComparison:
             self._timesteps[key] = timesteps
         return self._timesteps[key]
 
-    def _references(self) -> dict[tuple[int, str], Reference]:
+    def _references(self) -> dict[SequenceKey, Reference]:
         """By participant and sequence, for all that the folder has: a video may belong to any of them."""
         references = {}
         for slot in self._benchmark.slots:
