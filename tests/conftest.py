@@ -81,6 +81,24 @@ def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def everybody(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A made-up benchmark folder with all participants and trackings, but only the videos and images that the
+    documents name."""
+    from nersemble_cli.core.benchmarks import BENCHMARKS
+    from nersemble_cli.core.synthetic import make_benchmark
+    from tests.made_up import RECIPE
+
+    return make_benchmark(
+        tmp_path_factory.mktemp("everybody"),
+        RECIPE,
+        participants={name: benchmark.participants for name, benchmark in BENCHMARKS.items()},
+        serials=["222200042", "222200037"],
+        sequences=["GLASSES", "EXP-1-head"],
+        images_per_participant=1,
+    )
+
+
+@pytest.fixture(scope="session")
 def flame_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The made-up FLAME model's file, its landmark embeddings beside it. Skips where there is no PyTorch to use it."""
     pytest.importorskip("torch")

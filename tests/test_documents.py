@@ -24,7 +24,6 @@ from nersemble_cli import validate_submission
 from nersemble_cli.cli.demo import VIDEO
 from nersemble_cli.core.benchmarks import BENCHMARKS
 from nersemble_cli.core.submission.writer import SubmissionIncompleteWarning
-from nersemble_cli.core.synthetic import make_benchmark
 from nersemble_cli.core.synthetic.server import serving
 from tests import made_up
 from tests.conftest import ROOT, Played, write_program
@@ -70,19 +69,6 @@ def render(world_2_cam: np.ndarray, intrinsics: np.ndarray, size: tuple[int, int
 def reconstruct(*_: object) -> tuple[trimesh.Trimesh, np.ndarray]:
     mesh = trimesh.Trimesh(made_up.face_vertices(2000), made_up.face_triangles(2000), process=False)
     return mesh, made_up.now_landmarks()
-
-
-@pytest.fixture(scope="module")
-def everybody(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A made-up benchmark folder with all participants, but only the videos and images that documents name."""
-    return make_benchmark(
-        tmp_path_factory.mktemp("everybody"),
-        made_up.RECIPE,
-        participants={name: benchmark.participants for name, benchmark in BENCHMARKS.items()},
-        serials=["222200042", "222200037"],
-        sequences=["GLASSES", "EXP-1-head"],
-        images_per_participant=1,
-    )
 
 
 @pytest.mark.parametrize("name", with_blocks("python"))

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nersemble_cli.core.benchmarks import BENCHMARKS
 from nersemble_cli.core.submission.writer import SubmissionIncompleteWarning
 from nersemble_cli.core.synthetic import make_benchmark
 from tests import made_up
@@ -31,19 +30,6 @@ from tests.conftest import ROOT
 pytestmark = pytest.mark.slow
 
 SEQUENCE = "EXP-1-head"
-
-
-@pytest.fixture(scope="module")
-def everybody(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A made-up folder with all participants and trackings, but few videos and images."""
-    return make_benchmark(
-        tmp_path_factory.mktemp("everybody"),
-        made_up.RECIPE,
-        participants={name: benchmark.participants for name, benchmark in BENCHMARKS.items()},
-        serials=["222200042", "222200037"],
-        sequences=["GLASSES", SEQUENCE],
-        images_per_participant=1,
-    )
 
 
 @pytest.fixture(autouse=True)
