@@ -29,6 +29,7 @@ CAMERA_GAIN = 0.12  # for Mono, where two cameras are close to each other
 # Reframed, it must agree better in whole and in what the video shows, and nearly as well as the control.
 FRAMING_GAIN, FRAMING_GAIN_SHOWN, FRAMED = 0.02, 0.012, 0.85
 FRAMING_CONTROL = 0.6  # else expectations are too rough
+HEAD_DOUBT, HEAD_GAIN = 0.95, 0.085  # of the control, and agreement: a painted head is less exact than a hull
 SMALLEST_SCALE, SMALLEST_MOVE = 0.04, 0.005  # of the size, and of the picture's height
 SAME_SCALE = 0.016  # of what is only moved: a subject without hair looks smaller and lower
 MOVE_SPREAD = 0.0035  # between timesteps; more is motion
@@ -194,17 +195,44 @@ def find_framing(slot: VideoSlot, signals: VideoSignals, reference: Reference) -
     gains = matching.agreement(images, moved, None) - matching.agreement(images, expected, None)
     if gains.min() <= 0 or gains.mean() < FRAMING_GAIN_SHOWN:
         return None
-    pixels = [round(shift * 100, 2) for shift in (found.right - usual.right, found.down - usual.down)]
+    moves = found.right - usual.right, found.down - usual.down
+    evidence = {"own": own, "better": better, "control": control, "scale": scale, "move": move, "spread": spread}
+    return _wrong_framing(slot, matching.Framing(scale, *moves), evidence)
+
+
+def find_head_framing(slot: VideoSlot, signals: VideoSignals, reference: Reference) -> Finding | None:
+    """A scale or shift of all pictures under which the head agrees much better; of a video that moves in step, as
+    a static avatar's head is where it is on average."""
+    view = reference.expected[slot.serial]
+    mine, theirs = map(list, _shared(signals.timesteps, reference.timesteps))
+    images, expected, masks = signals.thumbnails[mine], view.images[theirs], view.masks[theirs]
+    own, control = (
+        matching.agreement(images, expected, masks, is_whole=False),
+        control_level(reference, slot.serial),
+    )
+    if own.mean() > HEAD_DOUBT * control or not is_in_step(slot, signals, reference):
+        return None
+    found = matching.find_head_framing(images, expected, masks)
+    better = matching.agreement(images, *matching.framed(expected, masks, found), is_whole=False)
+    gains = better - own
+    if better.mean() < TRUSTED_HEAD * control or gains.mean() < HEAD_GAIN or gains.min() <= 0:
+        return None
+    evidence = {
+        "own": float(own.mean()), "better": float(better.mean()), "control": control, "scale": found.scale,
+        "move": float(np.hypot(found.right, found.down)),
+    }  # fmt: skip
+    return _wrong_framing(slot, found, evidence)
+
+
+def _wrong_framing(slot: VideoSlot, framing: matching.Framing, evidence: Mapping[str, float]) -> Finding:
+    right, down = round(framing.right * 100, 2), round(framing.down * 100, 2)
     message = (
-        f"The subject is {scale:.2f} times as large as it should be, {pixels[0]:+.1f} % of the picture's height"
-        f" to the right and {pixels[1]:+.1f} % down of where it should be."
+        f"The subject is {framing.scale:.2f} times as large as it should be, {right:+.1f} % of the picture's"
+        f" height to the right and {down:+.1f} % down of where it should be."
     )
     return Finding(
         "wrong_framing", slot.path, message, expected={"scale": 1, "right": 0, "down": 0},
-        actual={"scale": round(scale, 3), "right": pixels[0], "down": pixels[1]},
-        evidence={
-            "own": own, "better": better, "control": control, "scale": scale, "move": move, "spread": spread,
-        },
+        actual={"scale": round(framing.scale, 3), "right": right, "down": down}, evidence=evidence,
     )  # fmt: skip
 
 
@@ -303,6 +331,7 @@ def explain(
         found += [late[slot], find_colors(slot, signals, reference)]
         if reference.is_whole:
             found.append(find_blur(slot, signals, reference))
-            if late[slot] is None:  # or the pictures compared are not of the same timestep
-                found.append(find_framing(slot, signals, reference))
+        if late[slot] is None:  # or the pictures compared are not of the same timestep
+            find = find_framing if reference.is_whole else find_head_framing
+            found.append(find(slot, signals, reference))
     return [finding for finding in found if finding is not None]

@@ -154,3 +154,28 @@ def _refined(a: NDArray[np.float32], b: NDArray[np.float32], start: Framing) -> 
         if max(abs(step[:3])) < 1e-4:
             break
     return Framing(*map(float, framing))
+
+
+HEAD_SCALES = tuple(np.arange(0.7, 1.41, 0.05).tolist())
+HEAD_MOVES = tuple(np.arange(-0.06, 0.061, 0.01).tolist())  # of the height
+
+
+def framed(images: Image, masks: NDArray[np.bool_], framing: Framing) -> tuple[Image, NDArray[np.bool_]]:
+    """Pictures (K, h, w, 3) and masks (K, h, w) in another framing."""
+    moved = shifted(images.astype(np.float32), framing).round().clip(0, 255).astype(np.uint8)
+    outside = shifted(255 * (~masks[..., None]).astype(np.float32), framing)
+    return moved, outside[..., 0] < 128
+
+
+def find_head_framing(images: Image, expected: Image, masks: NDArray[np.bool_]) -> Framing:
+    """The framing of `images` (K, h, w, 3), of which only what is in `masks` (K, h, w) is expected, to 5 % of the
+    scale and 1 % of the height: scale and place are looked for in turn."""
+
+    def score(framing: Framing) -> float:
+        return float(agreement(images, *framed(expected, masks, framing), is_whole=False).mean())
+
+    found = Framing(1, 0, 0)
+    for _ in range(2):
+        for field, values in (("scale", HEAD_SCALES), ("right", HEAD_MOVES), ("down", HEAD_MOVES)):
+            found = max((found._replace(**{field: value}) for value in values), key=score)
+    return found
