@@ -14,6 +14,7 @@ from nersemble_cli.core.submission.compare.matching import (
     agreement,
     detail,
     find_framing,
+    find_head_framing,
     foreground,
     shifted,
 )
@@ -75,6 +76,18 @@ def test_nothing_agrees_with_an_empty_picture(pictures: Image) -> None:
 def test_a_framing_is_found(pictures: Image, framing: Framing) -> None:
     found = find_framing(reframed(pictures, framing), pictures)
     np.testing.assert_allclose(found, framing, atol=0.006)
+
+
+@pytest.mark.parametrize(
+    "framing", [Framing(1, 0, 0), Framing(1.1, 0, 0), Framing(0.9, 0.02, 0), Framing(1, 0, -0.02)]
+)
+def test_the_framing_of_a_head_is_found_whatever_is_beside_it(pictures: Image, framing: Framing) -> None:
+    masks = foreground(pictures)
+    masks[:, 70:] = False  # the chin
+    with_body = pictures.copy()
+    with_body[:, 72:, 10:60] = [90, 10, 20]
+    found = find_head_framing(reframed(with_body, framing), pictures, masks)
+    np.testing.assert_allclose(found, framing, atol=1e-6)
 
 
 def test_colours_are_compared_where_both_show_the_subject(pictures: Image) -> None:

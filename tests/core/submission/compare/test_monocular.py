@@ -14,6 +14,7 @@ from nersemble_cli.core.benchmarks import MONO, VideoSlot
 from nersemble_cli.core.errors import InvalidInputError
 from nersemble_cli.core.flame.tracking import euler_xyz_to_matrix
 from nersemble_cli.core.submission.compare import head, monocular
+from nersemble_cli.core.submission.compare.matching import Framing, shifted
 from nersemble_cli.core.submission.compare.reference import Place
 from nersemble_cli.core.submission.compare.videos import VideoComparison
 from nersemble_cli.core.submission.findings import Report
@@ -62,6 +63,10 @@ def codes(folder: Path | None, videos: dict[str, Frames]) -> list[str]:
     return [finding.code for finding in findings(folder, videos).findings]
 
 
+def enlarged(frames: Frames, scale: float) -> Frames:
+    return list(shifted(np.stack(frames).astype(np.float32), Framing(scale, 0, 0)).round().astype(np.uint8))
+
+
 @pytest.mark.slow
 def test_what_the_cameras_see_is_right(folder: Path) -> None:
     report = findings(folder, {serial: seen(serial) for serial in MONO.submission_serials})
@@ -79,11 +84,12 @@ def test_what_the_cameras_see_is_right(folder: Path) -> None:
         (lambda: {LEFT: [f[:, ::-1] for f in seen(LEFT)]}, "mirrored_video"),
         (lambda: {LEFT: [f[::-1] for f in seen(LEFT)]}, "rotated_render"),
         (lambda: {LEFT: [f[..., ::-1] for f in seen(LEFT)]}, "swapped_channels"),
+        (lambda: {LEFT: enlarged(seen(LEFT), 1.25)}, "wrong_framing"),
         (lambda: {CENTER: seen(CENTER)[::-1]}, "reversed_video"),
         (lambda: {CENTER: [*seen(CENTER)[2:], *seen(CENTER)[-1:] * 2]}, "time_shift"),
         (lambda: {CENTER: [np.full_like(f, 255) for f in seen(CENTER)]}, "missing_subject"),
     ],
-    ids=["camera", "participant", "sequence", "mirrored", "upside down", "BGR", "reversed", "early", "absent"],
+    ids=["camera", "participant", "sequence", "mirrored", "upside down", "BGR", "cropped", "reversed", "early", "absent"],
 )  # fmt: skip
 def test_a_mistake_is_named(folder: Path, make: Callable[[], dict[str, Frames]], code: str) -> None:
     assert codes(folder, make()) == [code]
