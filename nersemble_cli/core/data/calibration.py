@@ -67,12 +67,13 @@ def _matrix(value: Any, size: int, name: str, path: Path) -> NDArray[np.float64]
         raise InvalidInputError(f"{path}: {name} is not a matrix of numbers.", DAMAGED_HINT) from error
     # float32, as which it is handed out, holds less than float64.
     finite = np.abs(matrix) < np.finfo(np.float32).max
-    if matrix.shape != (size, size) or not finite.all():
-        raise InvalidInputError(
-            f"{path}: {name} has shape {matrix.shape} and {np.count_nonzero(~finite)} values that are not finite,"
-            f" expected finite numbers ({size}, {size}).",
-            DAMAGED_HINT,
-        )
+    flaw = ""
+    if matrix.shape != (size, size):
+        flaw = f"has shape {matrix.shape}, expected ({size}, {size})"
+    elif not finite.all():
+        flaw = f"has {np.count_nonzero(~finite)} values that are not finite or too large for float32"
+    if flaw:
+        raise InvalidInputError(f"{path}: {name} {flaw}.", DAMAGED_HINT)
     return matrix
 
 

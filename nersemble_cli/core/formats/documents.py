@@ -7,6 +7,8 @@ from typing import Any
 
 from nersemble_cli.core.errors import InvalidInputError
 
+_KINDS = {list: "a JSON array", str: "a JSON string", int: "a number", float: "a number", bool: "true or false"}
+
 
 def parse_json(data: bytes) -> Any:
     """A JSON document in UTF-8, with or without a byte order mark.
@@ -25,5 +27,6 @@ def read_json(data: bytes) -> dict[str, Any]:
     """A JSON object. Raises `InvalidInputError` as `parse_json` does, also for a document of another type."""
     document = parse_json(data)
     if not isinstance(document, dict):
-        raise InvalidInputError(f"holds a JSON {type(document).__name__}, expected an object")
+        kind = "null" if document is None else _KINDS[type(document)]
+        raise InvalidInputError(f"holds {kind}, expected a JSON object")
     return document

@@ -211,14 +211,14 @@ def test_a_calibration_is_read_as_float32(tmp_path: Path) -> None:
     ("document", "message"),
     [
         ("{", "is not JSON"),
-        ("[]", "holds a JSON list"),
+        ("[]", "holds a JSON array, expected a JSON object"),
         ({"world_2_cam": {}}, "is not a calibration"),
         ({"world_2_cam": {"7": RIGID}, "intrinsics": {}}, "camera 7 is in only one"),
         ({"world_2_cam": {"7": RIGID[:3]}, "intrinsics": {"7": K}}, r"shape \(3, 4\)"),
         ({"world_2_cam": {"7": "x"}, "intrinsics": {"7": K}}, "not a matrix"),
         (
             {"world_2_cam": {"7": _changed(RIGID, 0, 3, float("nan"))}, "intrinsics": {"7": K}},
-            "1 values that are not finite",
+            "has 1 values that are not finite",
         ),
         ({"world_2_cam": {"7": (2 * np.array(RIGID)).tolist()}, "intrinsics": {"7": K}}, "not a rigid transform"),
         ({"world_2_cam": {"7": np.diag([1, 1, -1, 1]).tolist()}, "intrinsics": {"7": K}}, "determinant -1"),

@@ -20,8 +20,8 @@ def test_a_byte_order_mark_makes_no_difference(mark: bytes) -> None:
         (b"\xff\xfe{}", "is not JSON"),
         (b'{"a": ' + b"1" * 5000 + b"}", "is not JSON"),
         (b'{"a": ' + b"[" * 100_000, "nested too deeply"),
-        (b"[]", "holds a JSON list"),
-        (b"null", "holds a JSON NoneType"),
+        (b"[]", "holds a JSON array, expected a JSON object"),
+        (b"null", "holds null"),
     ],
 )
 def test_anything_but_an_object_is_refused(data: bytes, message: str) -> None:

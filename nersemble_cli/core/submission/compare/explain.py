@@ -36,7 +36,7 @@ MOVE_SPREAD = 0.0035  # between timesteps; more is motion
 LEAST_OPACITY, LEAST_COVER = 0.5, 0.5
 FEWEST_PATCHES = 12
 COLOR_OFF, COLOR_BETTER = 12.0, 0.5  # levels, and the share of them that is left
-TONE_OFF, TONE_BETTER = 25.0, 0.55
+TONE_OFF, TONE_BETTER, TONE_CLOSE = 25.0, 0.55, 25.0
 LARGEST_TINT = 1.4  # between channels
 BLURRED = -5.5  # log2 of the detail of the training views: about a blur of σ 13 of 1604 pixels
 
@@ -136,14 +136,21 @@ def find_identity(
         return None
     score, alternative = best
     own_score = float(own_whole.mean())
+    named = {
+        "wrong_camera": slot.serial,
+        "wrong_participant": f"{slot.participant:03d}",
+        "wrong_sequence": slot.sequence,
+    }
+    name = named.get(alternative.code, "as its name says")
     message, hint = _IDENTITY[alternative.code]
     return Finding(
         alternative.code,
         slot.path,
-        message.format(what=alternative.what) + f" (agreement {score:.2f}, by its name {own_score:.2f}).",
-        expected=slot.serial if alternative.code == "wrong_camera" else "as its name says",
+        message.format(what=alternative.what, name=name)
+        + f" (agreement {score:.2f}, by its name {own_score:.2f}).",
+        expected=name,
         actual=alternative.what,
-        hint=hint.format(what=alternative.what, serial=slot.serial),
+        hint=hint.format(what=alternative.what, name=name),
         evidence={"own": own_score, "better": score, "control": control, "timesteps": len(own_whole)},
     )
 
@@ -152,11 +159,11 @@ _IDENTITY = {
     "mirrored_video": ("It agrees better with its camera when it is mirrored", ""),
     "rotated_render": ("It agrees better with its camera when it is {what}", ""),
     "wrong_camera": (
-        "It looks like camera {what}, not like its own",
-        "Was {what} rendered in place of {serial}, or are both swapped?",
+        "It looks like camera {what}, not like {name}",
+        "Was {what} rendered in place of {name}, or are both swapped?",
     ),
-    "wrong_participant": ("It looks like participant {what}, not like its own", ""),
-    "wrong_sequence": ("It looks like sequence {what}, not like its own", ""),
+    "wrong_participant": ("It looks like participant {what}, not like {name}", ""),
+    "wrong_sequence": ("It looks like sequence {what}, not like {name}", ""),
 }
 
 
@@ -245,8 +252,8 @@ def find_missing(slot: VideoSlot, signals: VideoSignals, reference: Reference) -
     if cover >= LEAST_COVER and opacity >= LEAST_OPACITY:
         return None
     message = (
-        f"Only {100 * cover:.0f} % of where the subject should be is not white, and the contrast to white"
-        f" is {100 * opacity:.0f} % of what it should be."
+        f"The subject covers {100 * cover:.0f} % of the area that it should, with {100 * opacity:.0f} % of the"
+        " expected contrast to white."
     )
     return Finding(
         "missing_subject", slot.path, message, expected=1.0, actual=round(min(cover, opacity), 3),
@@ -264,7 +271,7 @@ def find_colors(slot: VideoSlot, signals: VideoSignals, reference: Reference) ->
     own, swapped = colour.up_to_gain(actual, expected), colour.up_to_gain(actual[:, ::-1], expected)
     if own > COLOR_OFF and swapped < COLOR_BETTER * own:
         message = (
-            f"With red and blue swapped, it is {swapped:.0f} levels off what it should be, as it is {own:.0f}."
+            f"With red and blue swapped, it is {swapped:.0f} levels off what it should be; as it is, {own:.0f}."
         )
         return Finding(
             "swapped_channels", slot.path, message, expected="RGB", actual="BGR",
@@ -273,8 +280,10 @@ def find_colors(slot: VideoSlot, signals: VideoSignals, reference: Reference) ->
     distance = colour.distance(actual, expected)
     tones = {name: colour.distance(curve(expected), actual) for name, curve in colour.TONES.items()}
     name = min(tones, key=tones.__getitem__)
-    if distance > TONE_OFF and tones[name] < TONE_BETTER * distance:
-        message = f"As {name}, it is {tones[name]:.0f} levels off what it should be, as sRGB {distance:.0f}."
+    if distance > TONE_OFF and tones[name] < min(TONE_BETTER * distance, TONE_CLOSE):
+        message = (
+            f"Read as {name}, it is {tones[name]:.0f} levels off what it should be; read as sRGB, {distance:.0f}."
+        )
         return Finding(
             "wrong_tone", slot.path, message, expected="sRGB", actual=name,
             evidence={"own": distance, "better": tones[name], "patches": len(actual)},

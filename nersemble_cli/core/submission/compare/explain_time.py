@@ -71,7 +71,8 @@ def find_sequence(
         return None
     return Finding(
         "wrong_sequence", slot.path,
-        f"It looks like sequence {best}, not like its own (motion {scores[best]:.2f}, by its name {own:.2f}).",
+        f"It moves like sequence {best}, not like {slot.sequence} (correlation {scores[best]:.2f}, by its name"
+        f" {own:.2f}).",
         expected=slot.sequence, actual=best, evidence={"own": own, "better": scores[best]},
     )  # fmt: skip
 

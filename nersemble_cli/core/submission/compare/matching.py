@@ -55,11 +55,12 @@ def halved(images: NDArray[np.uint8] | NDArray[np.bool_]) -> NDArray[np.float32]
 
 
 def detail(images: Image) -> float:
-    """Mean squared second differences of luma along rows and columns, over two pixels."""
+    """Mean squared second differences of luma along rows and columns, over two pixels, as a share of its variance:
+    a dark picture is not a blurred one."""
     luma = images.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     across = luma[:, :, 4:] - 2 * luma[:, :, 2:-2] + luma[:, :, :-4]
     down = luma[:, 4:] - 2 * luma[:, 2:-2] + luma[:, :-4]
-    return float((across**2).mean() + (down**2).mean()) / 2
+    return float((across**2).mean() + (down**2).mean()) / 2 / max(float(luma.var()), 1e-9)
 
 
 def agreement(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nersemble_cli.core.benchmarks import VideoBenchmark, get_benchmark
-from nersemble_cli.core.data.calibration import CameraMatrices, read_calibration
+from nersemble_cli.core.data.calibration import CameraMatrices, load_calibration
 from nersemble_cli.core.data.cameras import rescale_intrinsics
 from nersemble_cli.core.errors import DAMAGED_HINT, InvalidInputError
 from nersemble_cli.core.flame.tracking import load_flame_tracking
@@ -56,14 +56,20 @@ def _training(place: Place) -> list[Place]:
     return [p for p in places if all(p.path(asset, s).is_file() for asset, s in needed)]
 
 
-def is_complete(place: Place) -> bool:
-    """Whether the folder has enough of the participant for a comparison."""
-    return place.path("calibration").is_file() and place.path(TRACKING).is_file() and bool(_training(place))
+def find_lack(place: Place) -> str:
+    """What the folder lacks for a comparison of the sequence; nothing if it has enough."""
+    if not place.path("calibration").is_file():
+        return "the calibration"
+    if not place.path(TRACKING).is_file():
+        return "the tracking"
+    return "" if _training(place) else "a training sequence with images, alpha maps and tracking"
 
 
 def plan_timesteps(place: Place) -> tuple[int, ...]:
-    """The timesteps of a sequence at which pictures are compared."""
+    """The timesteps of a sequence at which pictures are compared. Raises `InvalidInputError` if there are none."""
     n = load_flame_tracking(place.path(TRACKING)).n_timesteps
+    if not n:
+        raise InvalidInputError(f"{place.path(TRACKING)} has no frames.", DAMAGED_HINT)
     return tuple(range(0, n, STEP))[:N_TIMESTEPS]
 
 
@@ -79,11 +85,13 @@ def expect(place: Place, timesteps: tuple[int, ...]) -> Reference:
         for path in (its.path("images", serial), its.path("alpha_maps", serial), its.path(TRACKING))
     ]
     facts = timesteps, thumbnail_size(place.benchmark), describe_flame()
-    key = fingerprint([place.path("calibration"), place.path(TRACKING), *sources], *facts)
+    key = fingerprint(place.folder, [place.path("calibration"), place.path(TRACKING), *sources], *facts)
     reference = load(place.cache, key)
     if reference is None:
         surfaces = find_surfaces()
-        portrait = _portrait(place.folder, place.benchmark.name, place.participant, surfaces, fingerprint(sources))
+        portrait = _portrait(
+            place.folder, place.benchmark.name, place.participant, surfaces, fingerprint(place.folder, sources)
+        )
         reference = _build(place, timesteps, portrait)
         save(place.cache, key, reference)
     return reference
@@ -116,12 +124,15 @@ def choose_moments(rotations: Sequence[NDArray[np.floating]], n: int) -> list[tu
 
 def _camera(place: Place, serial: str, size: tuple[int, int]) -> CameraMatrices:
     """A camera of the calibration for pictures of that height and width."""
-    calibration = read_calibration(place.path("calibration"))
-    if serial not in calibration:
+    calibration = load_calibration(place.path("calibration"))
+    if serial not in calibration.serials:
         raise InvalidInputError(f"{place.path('calibration')} lacks camera {serial}.", DAMAGED_HINT)
-    pose, intrinsics = calibration[serial]
     full = _frame_size(_training(place)[0].path("images", place.benchmark.train_serials[0]))
-    return CameraMatrices(pose, rescale_intrinsics(intrinsics, size[1] / full[1], size[0] / full[0]))
+    intrinsics = np.asarray(calibration.intrinsics[serial])
+    return CameraMatrices(
+        np.asarray(calibration.world_2_cam[serial]),
+        rescale_intrinsics(intrinsics, size[1] / full[1], size[0] / full[0]),
+    )
 
 
 @functools.lru_cache(maxsize=64)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nersemble_cli.core.data.calibration import CameraMatrices, read_calibration
+from nersemble_cli.core.data.calibration import CameraMatrices, load_calibration
 from nersemble_cli.core.data.cameras import rescale_intrinsics
 from nersemble_cli.core.errors import DAMAGED_HINT, InvalidInputError
 from nersemble_cli.core.submission.compare import hull
@@ -35,9 +35,14 @@ def cameras_with_data(place: Place) -> list[str]:
     ]
 
 
-def is_complete(place: Place) -> bool:
-    """Whether the folder has enough of the sequence for a comparison."""
-    return place.path("calibration").is_file() and len(cameras_with_data(place)) >= FEWEST_CAMERAS
+def find_lack(place: Place) -> str:
+    """What the folder lacks for a comparison of the sequence; nothing if it has enough."""
+    if not place.path("calibration").is_file():
+        return "the calibration"
+    n = len(cameras_with_data(place))
+    return (
+        "" if n >= FEWEST_CAMERAS else f"images with alpha maps of {FEWEST_CAMERAS} training cameras, it has {n}"
+    )
 
 
 def choose_timesteps(n_frames: int, indices: Sequence[VideoIndex]) -> tuple[int, ...]:
@@ -113,7 +118,9 @@ def expect(place: Place, timesteps: tuple[int, ...]) -> Reference:
     """
     train = cameras_with_data(place)
     sources = [place.path(asset, serial) for serial in train for asset in ("images", "alpha_maps")]
-    key = fingerprint([place.path("calibration"), *sources], timesteps, thumbnail_size(place.benchmark))
+    key = fingerprint(
+        place.folder, [place.path("calibration"), *sources], timesteps, thumbnail_size(place.benchmark)
+    )
     reference = load(place.cache, key)
     if reference is None:
         reference = _build(place, train, timesteps)
@@ -126,12 +133,15 @@ def _build(place: Place, train: Sequence[str], timesteps: tuple[int, ...]) -> Re
     with borrow_reader(place.path("images", train[0])) as reader:
         first = reader.frame(0)
         scale = width / first.width, height / first.height
-    calibration = read_calibration(place.path("calibration"))
-    if missing := sorted(set(train) - calibration.keys()):
+    calibration = load_calibration(place.path("calibration"))
+    if missing := sorted(set(train) - set(calibration.serials)):
         raise InvalidInputError(f"{place.path('calibration')} lacks camera {missing[0]}.", DAMAGED_HINT)
     cameras = {
-        serial: CameraMatrices(pose, rescale_intrinsics(intrinsics, *scale))
-        for serial, (pose, intrinsics) in calibration.items()
+        serial: CameraMatrices(
+            np.asarray(calibration.world_2_cam[serial]),
+            rescale_intrinsics(np.asarray(calibration.intrinsics[serial]), *scale),
+        )
+        for serial in calibration.serials
     }
     wanted = [serial for serial in place.benchmark.submission_serials if serial in cameras]
     thumbnails = dict(in_threads(lambda serial, _: _thumbnails(place, serial, timesteps), train, cpu_count()))
@@ -153,7 +163,11 @@ def _build(place: Place, train: Sequence[str], timesteps: tuple[int, ...]) -> Re
     }  # fmt: skip
     carver = hull.make_carver([cameras[serial] for serial in train], silhouettes)
     if carver is None:
-        return Reference(timesteps, {}, seen, {}, nearest)
+        raise InvalidInputError(
+            f"The alpha maps of {place.participant:03d}/{place.sequence} enclose nothing that the cameras of"
+            f" {place.path('calibration')} see together.",
+            DAMAGED_HINT,
+        )
     outside = [carver.carve(views) for views in silhouettes]
 
     def predicted(serial: str) -> View:

@@ -17,6 +17,7 @@ from nersemble_cli.core.benchmarks import VideoBenchmark
 from nersemble_cli.core.errors import InvalidInputError
 from nersemble_cli.core.files import replacing
 from nersemble_cli.core.formats.npz import read_npz
+from nersemble_cli.core.submission.compare.signals import CELL_COLUMNS, CELL_ROWS
 
 CACHE = Path(".nersemble", "compare")
 CACHE_VERSION = 5
@@ -71,12 +72,12 @@ class Reference:
     is_whole: bool = True
 
 
-def fingerprint(paths: Iterable[Path], *facts: object) -> str:
-    """A key that changes when one of the files does: their names, sizes and times, and `facts`."""
+def fingerprint(folder: Path, paths: Iterable[Path], *facts: object) -> str:
+    """A key that changes when one of the files in `folder` does, its name, size or time, or one of `facts`."""
     digest = hashlib.sha256(repr((CACHE_VERSION, *facts)).encode())
     for path in sorted(paths):
         status = path.stat()
-        digest.update(repr((str(path), status.st_size, status.st_mtime_ns)).encode())
+        digest.update(repr((str(path.relative_to(folder)), status.st_size, status.st_mtime_ns)).encode())
     return digest.hexdigest()
 
 
@@ -101,8 +102,11 @@ def save(path: Path, key: str, reference: Reference) -> None:
 
 
 def load(path: Path, key: str) -> Reference | None:
-    """The reference in the cache; None if there is none, or one of other files or of another version."""
+    """The reference in the cache; None if there is none, or one of other files or of another version, or one that
+    is damaged."""
     try:
+        if not path.is_file():
+            return None
         about = json.loads(bytes(read_npz(path, ["about"])["about"]))
         if about["key"] != key:
             return None
@@ -118,11 +122,32 @@ def load(path: Path, key: str) -> Reference | None:
             group: {s: View(*(arrays[f"{group}.{s}.{name}"] for name in _FIELDS)) for s in serials}
             for group, serials in groups.items()
         }
-        return Reference(
+        reference = Reference(
             tuple(arrays["timesteps"].tolist()),
             **views,
             nearest=dict(about["nearest"]),
             is_whole=bool(about["is_whole"]),
         )
-    except (OSError, InvalidInputError, ValueError, KeyError, TypeError, AttributeError):
+        return reference if _is_sound(reference) else None
+    except (OSError, InvalidInputError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _is_sound(reference: Reference) -> bool:
+    """Whether all that belongs together fits together."""
+    views = {**reference.expected, **reference.seen, **reference.controls}.values()
+    return (
+        all(serial in reference.nearest for serial in reference.expected)
+        and all(
+            view.images.ndim == 4
+            and view.images.dtype == np.uint8
+            and view.images.shape[3] == 3
+            and view.masks.shape == view.images.shape[:3]
+            and view.masks.dtype == np.bool_
+            and view.cells.ndim == 2
+            and view.cells.shape[1] == CELL_ROWS * CELL_COLUMNS
+            and bool(np.isfinite(view.cells).all())
+            for view in views
+        )
+        and all(len(view.images) == len(reference.timesteps) for view in reference.expected.values())
+    )

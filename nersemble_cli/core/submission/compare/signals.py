@@ -75,6 +75,9 @@ class SignalCollector:
     _thumbnails: dict[int, Rgb] = field(default_factory=dict)
 
     def __call__(self, timestep: int, frame: av.VideoFrame) -> None:
+        if frame.height < CELL_ROWS or frame.width < CELL_COLUMNS:
+            self.is_usable = False  # no picture; its size is told elsewhere
+            return
         self._cells.append(luma_cells(frame))
         if timestep in self.timesteps:
             self._thumbnails[timestep] = to_rgb(frame, size=self.size[::-1])

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import av
 import numpy as np
 
 from nersemble_cli.core.benchmarks import VideoBenchmark, VideoSlot
-from nersemble_cli.core.errors import InvalidInputError
+from nersemble_cli.core.errors import InvalidInputError, listing
 from nersemble_cli.core.submission.compare import monocular, multiview
 from nersemble_cli.core.submission.compare.explain import explain
 from nersemble_cli.core.submission.compare.reference import Place, Reference, SequenceKey
@@ -20,6 +21,7 @@ from nersemble_cli.core.submission.video_checks import FrameObserver
 from nersemble_cli.core.video.reader import DAMAGE
 
 FEWEST_FRAMES = 8  # of a video that is compared
+NOT_COMPARED = "Not compared with the training data"
 SAME = 0.5  # levels by which the cells of copies may differ after encoding
 
 
@@ -66,17 +68,19 @@ class VideoComparison:
         n_compared = 0
         for key, reference in references.items():
             videos = {slot: its for slot, its in signals.items() if (slot.participant, slot.sequence) == key}
-            n_compared += len(videos)
+            n_compared += sum(slot.serial in reference.expected for slot in videos)
             others = {other: its for other, its in references.items() if other != key}
             report.findings += explain(videos, reference, others)
-        self._tell(report, n_compared)
+        n_slots = len(self._benchmark.slots)
+        report.compared = "full" if n_compared == n_slots else "partly" if n_compared else "skipped"
+        report.notes += self._reasons()
 
     def _place(self, slot: VideoSlot) -> Place | None:
         """Where the data of a video's sequence is, if there is enough of it."""
         if self._folder is None:
             return None
         place = Place(self._folder, self._benchmark, slot.participant, slot.sequence)
-        return place if self._data.is_complete(place) else None
+        return None if self._data.find_lack(place) else place
 
     def _planned(self, slot: VideoSlot) -> tuple[int, ...]:
         """The timesteps at which pictures of a video are compared."""
@@ -88,7 +92,7 @@ class VideoComparison:
                 try:
                     timesteps = self._data.plan_timesteps(place)
                 except (InvalidInputError, OSError) as error:
-                    self._damaged.append(str(error))
+                    self._damaged.append(" ".join(str(error).split()))
             self._timesteps[key] = timesteps
         return self._timesteps[key]
 
@@ -102,24 +106,34 @@ class VideoComparison:
             try:
                 references[key] = self._data.expect(place, timesteps)
             except (InvalidInputError, OSError) as error:
-                self._damaged.append(str(error))
+                self._damaged.append(" ".join(str(error).split()))
         return references
 
-    def _tell(self, report: Report, n_compared: int) -> None:
-        n_slots = len(self._benchmark.slots)
-        report.compared = "full" if n_compared == n_slots else "partly" if n_compared else "skipped"
-        report.notes += [f"Not compared with damaged data: {reason}" for reason in dict.fromkeys(self._damaged)]
-        if self._collectors and not n_compared and not self._damaged:
-            report.notes.append(self._reason())
+    def _reasons(self) -> Iterator[str]:
+        """Why videos were not compared with the training data, and what to do."""
+        yield from (f"{NOT_COMPARED}: {reason}" for reason in dict.fromkeys(self._damaged))
+        sequences = sorted({(slot.participant, slot.sequence) for slot in self._collectors})
+        lacks: dict[str, list[SequenceKey]] = {}
+        for key in sequences:
+            lack = "the data"
+            if self._folder is not None:
+                lack = self._data.find_lack(Place(self._folder, self._benchmark, *key))
+            lacks.setdefault(lack, []).append(key)
+        for lack, keys in lacks.items():
+            if lack:
+                where = "there is no benchmark folder" if self._folder is None else f"{self._folder} lacks {lack}"
+                names = listing([f"{participant:03d}/{sequence}" for participant, sequence in keys])
+                yield f"{NOT_COMPARED}: {names}, as {where}. Fetch it with: {self._fetch(keys)}"
+        if short := [slot.path for slot, its in self._collectors.items() if 0 < len(its) < FEWEST_FRAMES]:
+            yield f"{NOT_COMPARED}: {listing(sorted(short))}, of fewer than {FEWEST_FRAMES} frames."
 
-    def _reason(self) -> str:
-        """Why nothing was compared with the training data, and what to do."""
-        sequences = {(slot.participant, slot.sequence) for slot in self._collectors}
-        if any(self._timesteps.get(sequence) for sequence in sequences):
-            return f"Videos of fewer than {FEWEST_FRAMES} frames are not compared with the training data."
-        assets = " ".join(f"-a {asset}" for asset in self._data.ASSETS)
-        command = f"nersemble download {self._benchmark.name} {assets}"
-        return f"Not compared with the training data, as it is not there. Fetch it with: {command}"
+    def _fetch(self, sequences: Sequence[SequenceKey]) -> str:
+        words = ["nersemble", "download", self._benchmark.name]
+        if self._folder is not None:
+            words += ["-f", str(self._folder)]
+        people = sorted({participant for participant, _ in sequences})
+        words += ["-p", ",".join(f"{participant:03d}" for participant in people)]
+        return shlex.join(words + [word for asset in self._data.ASSETS for word in ("-a", asset)])
 
 
 def find_copies(signals: Mapping[VideoSlot, VideoSignals]) -> list[Finding]:

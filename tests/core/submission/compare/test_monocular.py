@@ -99,8 +99,8 @@ def test_without_the_tracking_it_says_what_to_fetch(tmp_path: Path) -> None:
     report = findings(tmp_path, {CENTER: [np.full((128, 128, 3), t, np.uint8) for t in range(10)]})
     assert report.compared == "skipped"
     assert report.notes == [
-        "Not compared with the training data, as it is not there. Fetch it with: nersemble download mono"
-        " -a calibration -a images -a alpha_maps -a flame2023_tracking_v2"
+        f"Not compared with the training data: 393/FREE, as {tmp_path} lacks the calibration. Fetch it with: nersemble"
+        f" download mono -f {tmp_path} -p 393 -a calibration -a images -a alpha_maps -a flame2023_tracking_v2"
     ]
 
 
@@ -113,7 +113,7 @@ def test_a_damaged_tracking_costs_its_sequence_only(tmp_path: Path) -> None:
     place.path(monocular.TRACKING).write_bytes(b"PK damaged")
     report = findings(folder, {CENTER: [np.full((128, 128, 3), t, np.uint8) for t in range(10)]})
     assert report.compared == "skipped"
-    assert [note.partition(":")[0] for note in report.notes] == ["Not compared with damaged data"]
+    assert [note.partition(":")[0] for note in report.notes] == ["Not compared with the training data"]
 
 
 @pytest.mark.slow

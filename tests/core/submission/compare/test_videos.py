@@ -127,18 +127,66 @@ def test_equal_videos_are_an_error_and_copies_in_another_encoding_a_warning() ->
     assert found(a, encoded_again, b) == [(slots[1].path, slots[0].path, "warning")]
 
 
+def grey(height: int, width: int) -> av.VideoFrame:
+    picture = av.VideoFrame.from_ndarray(np.full((height, width, 3), 200, np.uint8), format="rgb24")
+    return convert(picture, "yuv420p")
+
+
+@pytest.mark.slow
+def test_what_is_not_compared_is_named_with_the_reason(folder: Path) -> None:
+    comparison = VideoComparison(NVS, folder)
+    others = [place for place in NVS.slots if place.participant == 388][:2]
+    for place, n in ((slot(LEFT), 8), (slot(CENTER), 3), *((other, 8) for other in others)):
+        observe = comparison.observer(place)
+        for t in range(n):
+            observe(t, grey(160, 110))
+    report = Report("", "nvs", "full")
+    comparison.finish(report)
+    assert report.compared == "partly"
+    lack, short = sorted(report.notes)
+    assert lack.startswith(f"Not compared with the training data: 388/GLASSES, as {folder} lacks the calibration.")
+    assert "-p 388 -a" in lack
+    assert short.startswith(f"Not compared with the training data: {slot(CENTER).path}, of fewer than 8 frames")
+
+
+def test_alpha_maps_that_enclose_nothing_are_told(tmp_path: Path) -> None:
+    recipe = Recipe(n_frames=8, scale=0.05, n_points=100)
+    folder = make_benchmark(tmp_path, recipe, {"nvs": [PARTICIPANT]}, serials=TRAIN, pointclouds=())
+    for path in folder.rglob("alpha_maps/*.mp4"):
+        height, width = recipe.size(NVS)
+        encode_video([np.zeros((height, width, 3), np.uint8)] * 8, path, width, height, NVS.fps)
+    comparison = VideoComparison(NVS, folder)
+    observe = comparison.observer(slot(LEFT))
+    for t in range(8):
+        observe(t, grey(160, 110))
+    report = Report("", "nvs", "full")
+    comparison.finish(report)
+    assert (report.compared, report.findings) == ("skipped", [])
+    (note,) = report.notes
+    assert "The alpha maps of 475/HAIR enclose nothing" in note
+
+
+def test_a_video_too_small_to_show_anything_is_not_compared(recwarn: pytest.WarningsRecorder) -> None:
+    comparison = VideoComparison(NVS, None)
+    observe = comparison.observer(slot(LEFT))
+    for t in range(8):
+        observe(t, grey(16, 16))
+    report = Report("", "nvs", "full")
+    comparison.finish(report)
+    assert (report.findings, list(recwarn)) == ([], [])
+
+
 def test_without_data_the_report_says_once_what_to_download(tmp_path: Path) -> None:
     comparison = VideoComparison(NVS, tmp_path)
-    frame = convert(av.VideoFrame.from_ndarray(np.full((160, 110, 3), 200, np.uint8), format="rgb24"), "yuv420p")
     for place in NVS.slots[:2]:
         observe = comparison.observer(place)
         for t in range(8):
-            observe(t, frame)
+            observe(t, grey(160, 110))
     report = Report("", "nvs", "full")
     comparison.finish(report)
     assert report.compared == "skipped"
     (note,) = report.notes
-    assert "nersemble download nvs -a calibration -a images -a alpha_maps" in note
+    assert f"nersemble download nvs -f {tmp_path} -p 388 -a calibration -a images -a alpha_maps" in note
 
 
 def test_damaged_data_is_told_and_stops_nothing(tmp_path: Path) -> None:
@@ -155,4 +203,7 @@ def test_damaged_data_is_told_and_stops_nothing(tmp_path: Path) -> None:
     report = Report("", "nvs", "full")
     comparison.finish(report)
     assert (report.compared, report.findings) == ("skipped", [])
-    assert any("damaged data" in note for note in report.notes)
+    (note,) = report.notes
+    assert note.startswith("Not compared with the training data: ")
+    assert "no video" not in note
+    assert "\n" not in note
