@@ -122,7 +122,7 @@ def wrong_frame_count(path: str, expected: int, actual: int | None) -> Finding:
     return Finding(
         "wrong_frame_count",
         path,
-        f"It has {actual} frames, expected {expected}.",
+        f"It has {actual} frame{'s'[: actual != 1]}, expected {expected}.",
         expected=expected,
         actual=actual,
         hint=hint,
@@ -328,7 +328,9 @@ def _check_contents(report: VideoReport, contents: _Contents, header_findings: l
         message = f"It asks to be rotated by {contents.rotation}°."
         findings.append(Finding("rotated_video", path, message, expected=0, actual=contents.rotation))
     if contents.blank:
-        message = f"{len(contents.blank)} of {n} frames have one colour: {listing(contents.blank)}."
+        message = (
+            f"{len(contents.blank)} of {n} frames are of a single colour, at timestep {listing(contents.blank)}."
+        )
         findings.append(Finding("blank_frames", path, message, expected=0, actual=len(contents.blank)))
     start, length = contents.longest_still
     if n >= STILL_FROM and 2 * length >= n and len(contents.blank) < n:

@@ -202,8 +202,8 @@ class _Head:
         except NersembleError as error:
             reason = " ".join(filter(None, (error.message, error.hint)))
             unknown[
-                "Heads are only roughly where the dashed ellipses are, which the tracking places without FLAME. To"
-                f" see the tracked mesh: {reason}"
+                "Heads are only roughly where the dashed ellipses are, which the tracking places without FLAME."
+                f" The tracked mesh is left out. {reason}"
             ] = None
 
     @property

@@ -29,7 +29,8 @@ CAMERA_GAIN = 0.12  # for Mono, where two cameras are close to each other
 # Reframed, it must agree better in whole and in what the video shows, and nearly as well as the control.
 FRAMING_GAIN, FRAMING_GAIN_SHOWN, FRAMED = 0.02, 0.012, 0.85
 FRAMING_CONTROL = 0.6  # else expectations are too rough
-HEAD_DOUBT, HEAD_GAIN = 0.95, 0.085  # of the control, and agreement: a painted head is less exact than a hull
+HEAD_DOUBT, HEAD_FRAMED = 0.95, 0.85  # of the control: a painted head is less exact than a hull
+HEAD_GAIN = 0.08  # in what the video shows
 SMALLEST_SCALE, SMALLEST_MOVE = 0.04, 0.005  # of the size, and of the picture's height
 SAME_SCALE = 0.016  # of what is only moved: a subject without hair looks smaller and lower
 MOVE_SPREAD = 0.0035  # between timesteps; more is motion
@@ -208,26 +209,27 @@ def find_framing(slot: VideoSlot, signals: VideoSignals, reference: Reference) -
 
 
 def find_head_framing(slot: VideoSlot, signals: VideoSignals, reference: Reference) -> Finding | None:
-    """A scale or shift of all pictures under which the head agrees much better; of a video that moves in step, as
-    a static avatar's head is where it is on average."""
+    """A scale or shift of all pictures under which the head agrees much better, and with which the video moves in
+    step: a static avatar's head is where it is on average."""
     view = reference.expected[slot.serial]
     mine, theirs = map(list, _shared(signals.timesteps, reference.timesteps))
     images, expected, masks = signals.thumbnails[mine], view.images[theirs], view.masks[theirs]
-    own, control = (
-        matching.agreement(images, expected, masks, is_whole=False),
-        control_level(reference, slot.serial),
-    )
-    if own.mean() > HEAD_DOUBT * control or not is_in_step(slot, signals, reference):
+    control = control_level(reference, slot.serial)
+    own = float(matching.agreement(images, expected, masks, is_whole=False).mean())
+    if own > HEAD_DOUBT * control:
         return None
     found = matching.find_head_framing(images, expected, masks)
-    better = matching.agreement(images, *matching.framed(expected, masks, found), is_whole=False)
-    gains = better - own
-    if better.mean() < TRUSTED_HEAD * control or gains.mean() < HEAD_GAIN or gains.min() <= 0:
+    moved, where = matching.framed(expected, masks, found)
+    better = float(matching.agreement(images, moved, where, is_whole=False).mean())
+    # Hair that is missing looks like another framing, but not in what is there.
+    shown = matching.foreground(images)
+    own_shown = matching.agreement(images, expected, masks & shown, is_whole=False)
+    gain = float((matching.agreement(images, moved, where & shown, is_whole=False) - own_shown).mean())
+    cells = matching.framed_cells(view.cells, found, images.shape[2] / images.shape[1])
+    if better < HEAD_FRAMED * control or gain < HEAD_GAIN or not is_in_step(signals, cells):
         return None
-    evidence = {
-        "own": float(own.mean()), "better": float(better.mean()), "control": control, "scale": found.scale,
-        "move": float(np.hypot(found.right, found.down)),
-    }  # fmt: skip
+    move = float(np.hypot(found.right, found.down))
+    evidence = {"own": own, "better": better, "control": control, "scale": found.scale, "move": move}
     return _wrong_framing(slot, found, evidence)
 
 
@@ -306,7 +308,7 @@ def find_colors(slot: VideoSlot, signals: VideoSignals, reference: Reference) ->
 def find_blur(slot: VideoSlot, signals: VideoSignals, reference: Reference) -> Finding | None:
     """A video whose pictures are blurred even when they are small. One that does not move with its camera may be a
     static avatar, which is blurred for that."""
-    if not is_in_step(slot, signals, reference):
+    if not is_in_step(signals, reference.expected[slot.serial].cells):
         return None
     theirs = reference.seen[reference.nearest[slot.serial]].images
     own, usual = matching.detail(signals.thumbnails), matching.detail(theirs)

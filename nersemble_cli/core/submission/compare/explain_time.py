@@ -39,15 +39,15 @@ class Explanation(NamedTuple):
     order: NDArray[np.intp]
 
 
-def _moves(signals: VideoSignals, reference: Reference, serial: str) -> Moves | None:
+def _moves(signals: VideoSignals, expected: timing.Cells) -> Moves | None:
     """None if there are too few frames to tell anything."""
-    moves = timing.compared(signals.cells, reference.expected[serial].cells)
+    moves = timing.compared(signals.cells, expected)
     return moves if moves.n_frames >= timing.FEWEST_FRAMES else None
 
 
-def is_in_step(slot: VideoSlot, signals: VideoSignals, reference: Reference) -> bool:
-    """Whether a video moves as its camera should see it."""
-    moves = _moves(signals, reference, slot.serial)
+def is_in_step(signals: VideoSignals, expected: timing.Cells) -> bool:
+    """Whether a video moves as cells (T, C) do."""
+    moves = _moves(signals, expected)
     return moves is not None and moves.score() >= IN_STEP
 
 
@@ -57,7 +57,7 @@ def find_sequence(
     """Another sequence of the same participant that the video moves with."""
 
     def score(its: Reference) -> float:
-        moves = _moves(signals, its, slot.serial)
+        moves = _moves(signals, its.expected[slot.serial].cells)
         return moves.score() if moves is not None else 0.0
 
     own = score(reference)
@@ -79,7 +79,7 @@ def find_sequence(
 
 def find_timing(videos: Mapping[VideoSlot, VideoSignals], reference: Reference) -> dict[VideoSlot, Finding]:
     """The videos of a sequence that are shifted, reversed or out of order, by how they move."""
-    known = {slot: _moves(signals, reference, slot.serial) for slot, signals in videos.items()}
+    known = {slot: _moves(signals, reference.expected[slot.serial].cells) for slot, signals in videos.items()}
     moving = {slot: moves for slot, moves in known.items() if moves is not None}
     shared = _find_shared(list(moving.values()), reference.is_whole)
     found = {}

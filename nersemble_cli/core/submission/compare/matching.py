@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nersemble_cli.core.submission.compare.signals import CELL_COLUMNS, CELL_ROWS
+
 CONTRAST = 40  # levels: a pixel that differs less from white may be haze
 Image = NDArray[np.uint8]
 Turn = Callable[[Image], Image]
@@ -166,6 +168,13 @@ def framed(images: Image, masks: NDArray[np.bool_], framing: Framing) -> tuple[I
     moved = shifted(images.astype(np.float32), framing).round().clip(0, 255).astype(np.uint8)
     outside = shifted(255 * (~masks[..., None]).astype(np.float32), framing)
     return moved, outside[..., 0] < 128
+
+
+def framed_cells(cells: NDArray[np.float32], framing: Framing, aspect: float) -> NDArray[np.float32]:
+    """Cells (T, C) as from `signals.luma_cells` in another framing, of pictures `aspect` times as wide as high."""
+    grid = cells.reshape(-1, CELL_ROWS, CELL_COLUMNS, 1)
+    right = framing.right / aspect * CELL_COLUMNS / CELL_ROWS  # `shifted` takes cells for squares
+    return shifted(grid, framing._replace(right=right)).reshape(len(cells), -1)
 
 
 def find_head_framing(images: Image, expected: Image, masks: NDArray[np.bool_]) -> Framing:
