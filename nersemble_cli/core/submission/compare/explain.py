@@ -339,10 +339,11 @@ def explain(
     late = {slot: find_sequence(slot, signals, reference, others) for slot, signals in right.items()}
     late |= find_timing({slot: signals for slot, signals in right.items() if late[slot] is None}, reference)
     for slot, signals in right.items():
-        found += [late[slot], find_colors(slot, signals, reference)]
+        colors = find_colors(slot, signals, reference)
+        found += [late[slot], colors]
         if reference.is_whole:
             found.append(find_blur(slot, signals, reference))
-        if late[slot] is None:  # or the pictures compared are not of the same timestep
+        if late[slot] is None and colors is None:  # or pictures are compared that differ in time or tone
             find = find_framing if reference.is_whole else find_head_framing
             found.append(find(slot, signals, reference))
     return [finding for finding in found if finding is not None]

@@ -25,7 +25,7 @@ SHIFT, SHIFT_SPREAD, SHIFT_GAIN = 0.6, 0.55, 0.015  # frames, frames, correlatio
 WINDOW, IN_WINDOWS = 12, 0.6  # frames; the share of windows that must be off
 REVERSED_GAIN, REVERSED_LAG = 0.08, 1.0  # correlation, frames
 ORDER_GAIN = 0.15
-SEQUENCE_GAIN = 0.25
+SEQUENCE_GAIN = 0.05
 SHARED_GAIN = 0.005  # of each video by an order that explains all of them
 # A lost or repeated frame: what the correlation gains by it, and what it must be from there on …
 STEP_GAIN, STEP_SCORE = 0.007, 0.7
@@ -54,20 +54,20 @@ def is_in_step(signals: VideoSignals, expected: timing.Cells) -> bool:
 def find_sequence(
     slot: VideoSlot, signals: VideoSignals, reference: Reference, others: Mapping[SequenceKey, Reference]
 ) -> Finding | None:
-    """Another sequence of the same participant that the video moves with."""
-
-    def score(its: Reference) -> float:
-        moves = _moves(signals, its.expected[slot.serial].cells)
-        return moves.score() if moves is not None else 0.0
-
-    own = score(reference)
+    """Another sequence of the same participant that the video moves with, better than with its own at any lag."""
+    named = _moves(signals, reference.expected[slot.serial].cells)
     scores = {
-        sequence: score(its)
+        sequence: moves.score()
         for (participant, sequence), its in others.items()
-        if participant == slot.participant and slot.serial in its.expected
+        if participant == slot.participant
+        and slot.serial in its.expected
+        and (moves := _moves(signals, its.expected[slot.serial].cells)) is not None
     }
     best = max(scores, key=scores.__getitem__, default="")
-    if not best or scores[best] < max(IN_STEP, own + SEQUENCE_GAIN):
+    if named is None or not best or scores[best] < IN_STEP:
+        return None
+    own = timing.find_shift(timing.lag_curve(named.motion(), named.expected_motion())).score
+    if scores[best] < own + SEQUENCE_GAIN:
         return None
     return Finding(
         "wrong_sequence", slot.path,
