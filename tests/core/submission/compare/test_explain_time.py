@@ -9,7 +9,7 @@ import pytest
 
 from nersemble_cli.core.benchmarks import MONO
 from nersemble_cli.core.submission.compare import timing
-from nersemble_cli.core.submission.compare.explain_time import find_timing
+from nersemble_cli.core.submission.compare.explain_time import find_sequence, find_timing
 from nersemble_cli.core.submission.compare.reference import Reference, View
 from nersemble_cli.core.submission.compare.signals import VideoSignals
 from nersemble_cli.core.submission.findings import Finding
@@ -18,15 +18,20 @@ from tests.core.submission.compare.test_timing import Cells, N, moving
 NO_IMAGES = np.zeros((0, 2, 2, 3), np.uint8)
 
 
+def expecting(cells: Sequence[Cells], is_whole: bool = True) -> Reference:
+    """The reference of a sequence whose cameras should see these cells."""
+    views = {
+        slot.serial: View(NO_IMAGES, NO_IMAGES[..., 0] > 0, its)
+        for slot, its in zip(MONO.slots[: len(cells)], cells, strict=True)
+    }
+    return Reference((), views, {}, {}, {}, is_whole)
+
+
 def find(videos: Sequence[Cells], expected: Sequence[Cells], is_whole: bool = True) -> list[Finding | None]:
     """What is found in each video of a sequence, given what is expected of it."""
     slots = MONO.slots[: len(videos)]
-    views = {
-        slot.serial: View(NO_IMAGES, NO_IMAGES[..., 0] > 0, cells)
-        for slot, cells in zip(slots, expected, strict=True)
-    }
     signals = {slot: VideoSignals(cells, (), NO_IMAGES) for slot, cells in zip(slots, videos, strict=True)}
-    found = find_timing(signals, Reference((), views, {}, {}, {}, is_whole))
+    found = find_timing(signals, expecting(expected, is_whole))
     return [found.get(slot) for slot in slots]
 
 
@@ -118,3 +123,18 @@ def test_a_video_that_is_right_is_not_blamed_for_the_others(is_whole: bool) -> N
     assert [finding and finding.actual for finding in find([late[0], *videos[1:]], cells, is_whole)] == [-2] + [
         None
     ] * 3
+
+
+def test_another_sequence_is_told_by_its_motion_and_a_late_video_is_none() -> None:
+    slot = MONO.slots[0]
+    own, other = moving(seed=1), moving(seed=2)
+    others = {(slot.participant, "OTHER"): expecting([other]), (slot.participant + 1, "OWN"): expecting([own])}
+
+    def find_in(cells: Cells) -> Finding | None:
+        return find_sequence(slot, VideoSignals(cells, (), NO_IMAGES), expecting([own]), others)
+
+    finding = find_in(seen_by_another(other))
+    assert finding is not None
+    assert (finding.code, finding.expected, finding.actual) == ("wrong_sequence", slot.sequence, "OTHER")
+    assert find_in(seen_by_another(own)) is None
+    assert find_in(seen_by_another(own)[np.clip(np.arange(N) - 5, 0, None)]) is None
