@@ -39,7 +39,7 @@ FEWEST_PATCHES = 12
 COLOR_OFF, COLOR_BETTER = 12.0, 0.5  # levels, and the share of them that is left
 TONE_OFF, TONE_BETTER, TONE_CLOSE = 25.0, 0.55, 25.0
 LARGEST_TINT = 1.4  # between channels
-BLURRED = -5.5  # log2 of the detail of the training views: about a blur of σ 13 of 1604 pixels
+BLURRED = -4.9  # log2 of the detail of the training views: about a blur of σ 12.5 of 1604 pixels
 
 Transformed = NDArray[np.uint8]
 
