@@ -441,7 +441,7 @@ def test_blank_frames_name_the_frame(tmp_path: Path, folder: Path) -> None:
     frames = made_up.head_frames(NVS)
     frames[1] = np.zeros_like(frames[1])
     report = check(tmp_path, made_up.nvs() | {VIDEO: made_up.encode(NVS, frames)}, folder)
-    assert next(f for f in report.findings if f.code == "blank_frames").message.endswith(": 1.")
+    assert next(f for f in report.findings if f.code == "blank_frames").message.endswith(", at timestep 1.")
 
 
 @pytest.mark.slow

@@ -112,7 +112,15 @@ class VideoComparison:
     def _reasons(self) -> Iterator[str]:
         """Why videos were not compared with the training data, and what to do."""
         yield from (f"{NOT_COMPARED}: {reason}" for reason in dict.fromkeys(self._damaged))
-        sequences = sorted({(slot.participant, slot.sequence) for slot in self._collectors})
+        readable = {slot.path: len(its) for slot, its in self._collectors.items() if its.is_usable and len(its)}
+        short = sorted(path for path, n in readable.items() if n < FEWEST_FRAMES)
+        sequences = sorted(
+            {
+                (slot.participant, slot.sequence)
+                for slot in self._collectors
+                if readable.get(slot.path, 0) >= FEWEST_FRAMES
+            }
+        )
         lacks: dict[str, list[SequenceKey]] = {}
         for key in sequences:
             lack = "the data"
@@ -124,8 +132,9 @@ class VideoComparison:
                 where = "there is no benchmark folder" if self._folder is None else f"{self._folder} lacks {lack}"
                 names = listing([f"{participant:03d}/{sequence}" for participant, sequence in keys])
                 yield f"{NOT_COMPARED}: {names}, as {where}. Fetch it with: {self._fetch(keys)}"
-        if short := [slot.path for slot, its in self._collectors.items() if 0 < len(its) < FEWEST_FRAMES]:
-            yield f"{NOT_COMPARED}: {listing(sorted(short))}, of fewer than {FEWEST_FRAMES} frames."
+        if short:
+            which = "all videos have" if len(short) == len(readable) else f"{listing(short)} have"
+            yield f"{NOT_COMPARED}: {which} fewer than {FEWEST_FRAMES} frames."
 
     def _fetch(self, sequences: Sequence[SequenceKey]) -> str:
         words = ["nersemble", "download", self._benchmark.name]

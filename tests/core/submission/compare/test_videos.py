@@ -146,7 +146,7 @@ def test_what_is_not_compared_is_named_with_the_reason(folder: Path) -> None:
     lack, short = sorted(report.notes)
     assert lack.startswith(f"Not compared with the training data: 388/GLASSES, as {folder} lacks the calibration.")
     assert "-p 388 -a" in lack
-    assert short.startswith(f"Not compared with the training data: {slot(CENTER).path}, of fewer than 8 frames")
+    assert short.startswith(f"Not compared with the training data: {slot(CENTER).path} have fewer than 8 frames")
 
 
 def test_alpha_maps_that_enclose_nothing_are_told(tmp_path: Path) -> None:
