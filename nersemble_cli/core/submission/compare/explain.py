@@ -193,7 +193,7 @@ def find_framing(slot: VideoSlot, signals: VideoSignals, reference: Reference) -
     )
     if len(each) < 2 or spread > MOVE_SPREAD + 0.25 * max(move, abs(scale - 1)):
         return None
-    moved = matching.shifted(expected.astype(np.float32), found).round().clip(0, 255).astype(np.uint8)
+    moved, _ = matching.framed(expected, masks, found)
     where = matching.foreground(moved) | matching.foreground(images)
     own = float(matching.agreement(images, expected, masks).mean())
     better = float(matching.agreement(images, moved, where).mean())

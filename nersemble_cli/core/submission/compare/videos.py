@@ -92,7 +92,7 @@ class VideoComparison:
                 try:
                     timesteps = self._data.plan_timesteps(place)
                 except (InvalidInputError, OSError) as error:
-                    self._damaged.append(" ".join(str(error).split()))
+                    self._damaged.append(str(error).replace("\n", " "))
             self._timesteps[key] = timesteps
         return self._timesteps[key]
 
@@ -106,7 +106,7 @@ class VideoComparison:
             try:
                 references[key] = self._data.expect(place, timesteps)
             except (InvalidInputError, OSError) as error:
-                self._damaged.append(" ".join(str(error).split()))
+                self._damaged.append(str(error).replace("\n", " "))
         return references
 
     def _reasons(self) -> Iterator[str]:

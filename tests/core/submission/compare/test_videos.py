@@ -132,16 +132,22 @@ def grey(height: int, width: int) -> av.VideoFrame:
     return convert(picture, "yuv420p")
 
 
-@pytest.mark.slow
-def test_what_is_not_compared_is_named_with_the_reason(folder: Path) -> None:
+def report_on(folder: Path | None, lengths: Mapping[VideoSlot, int], size: tuple[int, int] = (160, 110)) -> Report:
+    """The report on grey videos of so many frames, of that height and width."""
     comparison = VideoComparison(NVS, folder)
-    others = [place for place in NVS.slots if place.participant == 388][:2]
-    for place, n in ((slot(LEFT), 8), (slot(CENTER), 3), *((other, 8) for other in others)):
+    for place, n in lengths.items():
         observe = comparison.observer(place)
         for t in range(n):
-            observe(t, grey(160, 110))
+            observe(t, grey(*size))
     report = Report("", "nvs", "full")
     comparison.finish(report)
+    return report
+
+
+@pytest.mark.slow
+def test_what_is_not_compared_is_named_with_the_reason(folder: Path) -> None:
+    others = [place for place in NVS.slots if place.participant == 388][:2]
+    report = report_on(folder, {slot(LEFT): 8, slot(CENTER): 3, **dict.fromkeys(others, 8)})
     assert report.compared == "partly"
     lack, short = sorted(report.notes)
     assert lack.startswith(f"Not compared with the training data: 388/GLASSES, as {folder} lacks the calibration.")
@@ -155,35 +161,19 @@ def test_alpha_maps_that_enclose_nothing_are_told(tmp_path: Path) -> None:
     for path in folder.rglob("alpha_maps/*.mp4"):
         height, width = recipe.size(NVS)
         encode_video([np.zeros((height, width, 3), np.uint8)] * 8, path, width, height, NVS.fps)
-    comparison = VideoComparison(NVS, folder)
-    observe = comparison.observer(slot(LEFT))
-    for t in range(8):
-        observe(t, grey(160, 110))
-    report = Report("", "nvs", "full")
-    comparison.finish(report)
+    report = report_on(folder, {slot(LEFT): 8})
     assert (report.compared, report.findings) == ("skipped", [])
     (note,) = report.notes
     assert "The alpha maps of 475/HAIR enclose nothing" in note
 
 
 def test_a_video_too_small_to_show_anything_is_not_compared(recwarn: pytest.WarningsRecorder) -> None:
-    comparison = VideoComparison(NVS, None)
-    observe = comparison.observer(slot(LEFT))
-    for t in range(8):
-        observe(t, grey(16, 16))
-    report = Report("", "nvs", "full")
-    comparison.finish(report)
+    report = report_on(None, {slot(LEFT): 8}, size=(16, 16))
     assert (report.findings, list(recwarn)) == ([], [])
 
 
 def test_without_data_the_report_says_once_what_to_download(tmp_path: Path) -> None:
-    comparison = VideoComparison(NVS, tmp_path)
-    for place in NVS.slots[:2]:
-        observe = comparison.observer(place)
-        for t in range(8):
-            observe(t, grey(160, 110))
-    report = Report("", "nvs", "full")
-    comparison.finish(report)
+    report = report_on(tmp_path, dict.fromkeys(NVS.slots[:2], 8))
     assert report.compared == "skipped"
     (note,) = report.notes
     assert f"nersemble download nvs -f {tmp_path} -p 388 -a calibration -a images -a alpha_maps" in note
@@ -198,10 +188,7 @@ def test_damaged_data_is_told_and_stops_nothing(tmp_path: Path) -> None:
     path = tmp_path / "nvs" / "475" / "calibration" / "camera_params.json"
     path.parent.mkdir()
     path.write_text("{}")
-    comparison = VideoComparison(NVS, tmp_path)
-    comparison.observer(slot(LEFT))
-    report = Report("", "nvs", "full")
-    comparison.finish(report)
+    report = report_on(tmp_path, {slot(LEFT): 0})
     assert (report.compared, report.findings) == ("skipped", [])
     (note,) = report.notes
     assert note.startswith("Not compared with the training data: ")
